@@ -1,0 +1,1 @@
+"""smoldiff inside other runtimes: transformers here, vLLM beside it."""
