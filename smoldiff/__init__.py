@@ -1,1 +1,78 @@
-"""placeholder"""
+"""Tool calls from language models: always valid, several times faster, exactly what the model would have said."""
+
+from typing import TYPE_CHECKING, Any
+
+from smoldiff.errors import (
+    GenerationError,
+    IncompleteCall,
+    InvalidCall,
+    ModelError,
+    RequestError,
+    SchemaError,
+    SmoldiffError,
+    TemplateError,
+)
+
+if TYPE_CHECKING:
+    from smoldiff.api import generate_call, generate_calls, stream_call
+    from smoldiff.decode.model import Model, load
+    from smoldiff.decode.result import CallResult, Stats, ToolCall
+    from smoldiff.decode.stream import FinalField
+    from smoldiff.scaffold.compile import compile_schema
+    from smoldiff.scaffold.scaffold import Scaffold
+    from smoldiff.template.template import Template
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CallResult",
+    "FinalField",
+    "GenerationError",
+    "IncompleteCall",
+    "InvalidCall",
+    "Model",
+    "ModelError",
+    "RequestError",
+    "Scaffold",
+    "SchemaError",
+    "SmoldiffError",
+    "Stats",
+    "Template",
+    "TemplateError",
+    "ToolCall",
+    "compile_schema",
+    "generate_call",
+    "generate_calls",
+    "load",
+    "stream_call",
+]
+
+# Where each lazy name lives: torch and transformers are imported when one of these is first used.
+_HOMES = {
+    "CallResult": "smoldiff.decode.result",
+    "FinalField": "smoldiff.decode.stream",
+    "Model": "smoldiff.decode.model",
+    "Scaffold": "smoldiff.scaffold.scaffold",
+    "Stats": "smoldiff.decode.result",
+    "Template": "smoldiff.template.template",
+    "ToolCall": "smoldiff.decode.result",
+    "compile_schema": "smoldiff.scaffold.compile",
+    "generate_call": "smoldiff.api",
+    "generate_calls": "smoldiff.api",
+    "load": "smoldiff.decode.model",
+    "stream_call": "smoldiff.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'smoldiff' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOMES))

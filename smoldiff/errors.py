@@ -101,7 +101,12 @@ class UnsupportedModel(ModelError):
 
 
 class GenerationError(SmoldiffError):
-    """Decoding ran and did not end in a valid answer. `text` is what the model wrote."""
+    """Decoding ran and did not end in a valid answer. `text` is what the model wrote.
+
+    `results` holds, for a batch, the result or the error of each conversation.
+    """
+
+    results: tuple[object, ...] = ()
 
     def __init__(self, problem: str, text: str) -> None:
         self.text = text

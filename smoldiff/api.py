@@ -1,0 +1,96 @@
+"""What users call: `generate_call`, its batched and streaming forms. (`load` lives with the model.)"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Unpack
+
+from smoldiff.decode.answer import Answer
+from smoldiff.decode.loop import decode
+from smoldiff.decode.model import Model
+from smoldiff.decode.request import CallOptions, Plan, finish, plan, start
+from smoldiff.decode.result import CallResult
+from smoldiff.decode.stream import FinalField, final_fields
+from smoldiff.errors import GenerationError
+from smoldiff.schema.source import read_source
+
+Messages = str | Sequence[dict[str, Any]]
+
+
+def generate_call(
+    model: Any,
+    schema: Any,
+    messages: Messages,
+    *,
+    tokenizer: Any = None,
+    **options: Unpack[CallOptions],
+) -> CallResult:
+    """The model's call for `messages`, always valid under `schema`.
+
+    model: from `load`, or any transformers causal LM with `tokenizer=`.
+    schema: a JSON Schema, an OpenAI tool, a list of tools, or a Pydantic model class.
+    messages: OpenAI messages, or one user message as a string.
+    options: see `CallOptions`.
+
+    Raises RequestError and SchemaError for what was asked, ModelError for the model, and GenerationError where the
+    model does not end in a valid call; all are SmoldiffError.
+
+    >>> call = generate_call(load("smoldiff-nano"), tools, "Book a table for two at Nopa tonight")
+    >>> call.name, call.arguments
+    """
+    return generate_calls(model, schema, [messages], tokenizer=tokenizer, **options)[0]
+
+
+def generate_calls(
+    model: Any,
+    schema: Any,
+    conversations: Sequence[Messages],
+    *,
+    tokenizer: Any = None,
+    **options: Unpack[CallOptions],
+) -> list[CallResult]:
+    """One call for each conversation, decoded together as a batch; otherwise as `generate_call`.
+
+    Nothing is lost where one answer fails: the whole batch is decoded first. Then the first error is raised, with
+    `.results` holding, by conversation, the result or the error of each.
+    """
+    wrapped = Model.of(model, tokenizer)
+    what = plan(wrapped, schema, options)
+    tools = read_source(schema)
+    answers = [start(wrapped, what, m, tools, row) for row, m in enumerate(conversations)]
+    for _ in decode(wrapped.base, answers):
+        pass
+    return _all_results([_outcome(what, answer) for answer in answers])
+
+
+def _outcome(what: Plan, answer: Answer) -> CallResult | GenerationError:
+    try:
+        return finish(what, answer)
+    except GenerationError as problem:
+        return problem
+
+
+def _all_results(outcomes: list[CallResult | GenerationError]) -> list[CallResult]:
+    errors = [outcome for outcome in outcomes if isinstance(outcome, GenerationError)]
+    if errors:
+        errors[0].results = tuple(outcomes)
+        raise errors[0]
+    return [outcome for outcome in outcomes if isinstance(outcome, CallResult)]
+
+
+def stream_call(
+    model: Any,
+    schema: Any,
+    messages: Messages,
+    *,
+    tokenizer: Any = None,
+    **options: Unpack[CallOptions],
+) -> Iterator[FinalField | CallResult]:
+    """Yields each field as soon as it is final, then the whole `CallResult`; otherwise as `generate_call`."""
+    wrapped = Model.of(model, tokenizer)
+    what = plan(wrapped, schema, options)
+    answer = start(wrapped, what, messages, read_source(schema))
+    num_seen = 0
+    for _ in decode(wrapped.base, [answer]):
+        fields = final_fields(what.scaffold, answer)
+        yield from fields[num_seen:]
+        num_seen = len(fields)
+    yield finish(what, answer)

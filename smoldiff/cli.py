@@ -1,0 +1,106 @@
+"""The command line: `smoldiff call`, `smoldiff explain`, `smoldiff demo`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from smoldiff.errors import SmoldiffError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+out = Console()
+err = Console(stderr=True)
+
+ModelName = Annotated[str, typer.Option("--model", "-m", help="bundled model, Hugging Face name, or folder")]
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a file ("-" is standard input); ends the program with a message if there is none."""
+    try:
+        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except OSError as problem:
+        fail(f"{path}: {problem.strerror}")
+    except ValueError as problem:
+        fail(f"{path}: not JSON: {problem}")
+
+
+def fail(message: str) -> None:
+    """Print one line of error and end the program with status 2."""
+    err.print(f"[bold red]smoldiff:[/] {message}", markup=True, highlight=False)
+    raise typer.Exit(2)
+
+
+@app.command()
+def call(
+    message: Annotated[str, typer.Argument(help="what the user says")],
+    tools: Annotated[Path, typer.Option(help="JSON file: a schema, a tool, or a list of tools")],
+    model: ModelName = "smoldiff-nano",
+    mode: Annotated[str, typer.Option(help="verified or ar")] = "verified",
+    drafter: Annotated[str, typer.Option(help="scaffold, copy, parallel, joined with +")] = "parallel+copy",
+    tool_choice: Annotated[str, typer.Option(help="required, auto, or a tool's name")] = "required",
+    temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="makes sampling repeatable")] = None,
+    max_tokens: Annotated[int, typer.Option(help="most tokens of the answer")] = 1024,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON line for machines")] = False,
+) -> None:
+    """Make one call: a sentence and tools in, a valid call out."""
+    from smoldiff.api import generate_call
+    from smoldiff.decode.model import load
+
+    schema = read_json(tools)
+    result = generate_call(
+        load(model),
+        schema,
+        message,
+        mode=mode,
+        drafter=drafter,
+        tool_choice=tool_choice,
+        temperature=temperature,
+        seed=seed,
+        max_tokens=max_tokens,
+    )
+    if as_json:
+        print(result.to_json())
+        return
+    from smoldiff.show import print_result
+
+    print_result(out, result)
+
+
+@app.command()
+def explain(
+    schema: Annotated[Path, typer.Argument(help="JSON file: a schema, a tool, or a list of tools; - for stdin")],
+    model: ModelName = "smoldiff-nano",
+) -> None:
+    """Show a schema's scaffold: what is certain, each slot, each decision, how many tokens are free."""
+    from transformers import AutoTokenizer
+
+    from smoldiff.decode.model import model_path
+    from smoldiff.scaffold.compile import compile_schema
+    from smoldiff.scaffold.explain import explain as explain_scaffold
+    from smoldiff.template.vocabulary import Vocabulary
+
+    scaffold = compile_schema(read_json(schema))
+    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(model_path(model)))
+    out.print(explain_scaffold(scaffold, lambda text: len(vocabulary.encode(text))))
+
+
+@app.command()
+def demo() -> None:
+    """A real call with the bundled model, its template and its statistics."""
+    from smoldiff.show import run_demo
+
+    run_demo(out)
+
+
+def main() -> None:
+    """Entry point of the `smoldiff` command: every error of ours is one line."""
+    try:
+        app()
+    except SmoldiffError as problem:
+        err.print(f"[bold red]smoldiff:[/] {type(problem).__name__}: ", end="")
+        err.print(str(problem), markup=False, highlight=False)
+        sys.exit(2)

@@ -1,0 +1,213 @@
+"""Which tokens may come next. The one contact with llguidance.
+
+The grammar of an answer is written as llguidance's Lark dialect: the frame of a call as text and control tokens, each
+tool's arguments as a JSON schema with fixed separators (free whitespace is the most reported failure of grammar
+decoding in production).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.hf import from_tokenizer
+from torch import Tensor
+
+from smoldiff.errors import SchemaError, UnsupportedSchema
+from smoldiff.scaffold.answer import CallStyle, split_special
+from smoldiff.scaffold.style import JsonStyle
+from smoldiff.schema.source import Source
+from smoldiff.template.vocabulary import Vocabulary
+
+HEADER = "%llguidance {}\n"
+# What the engine cannot express is decoded under a superset; the last gate then decides.
+SUPERSET = {"lenient": True, "coerce_one_of": True}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What an answer may be."""
+
+    source: Source
+    call_style: CallStyle
+    json_style: JsonStyle
+    max_calls: int
+    may_be_text: bool
+    """tool_choice="auto": the model may answer in text, and may write text before its calls."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grammar:
+    """A compiled answer grammar for one tokenizer. `matcher()` starts a new answer."""
+
+    _tokenizer: LLTokenizer = field(repr=False)
+    text: str
+    is_superset: bool
+
+    def matcher(self) -> "Matcher":
+        return Matcher(
+            LLMatcher(self._tokenizer, self.text, log_level=0), self._tokenizer.vocab_size
+        )
+
+
+class Matcher:
+    """The state of one answer under its grammar; advances token by token."""
+
+    def __init__(self, engine: LLMatcher, num_tokens: int) -> None:
+        self._engine = engine
+        self._words = torch.empty((num_tokens + 31) // 32, dtype=torch.int32)
+
+    def advance(self, token_id: int) -> bool:
+        """Take this token if the grammar allows it here; say whether it did."""
+        return bool(self._engine.try_consume_tokens([token_id]))
+
+    def allowed(self, num_logits: int) -> Tensor:
+        """Bool [num_logits], True where the token may come next."""
+        self._engine.unsafe_compute_mask_ptr(self._words.data_ptr(), self._words.numel() * 4)
+        if self._engine.is_error():
+            raise RuntimeError(f"grammar engine: {self._engine.get_error()}")
+        bits = (self._words[:, None] >> _BITS) & 1
+        allowed = bits.view(-1).bool()
+        if allowed.numel() < num_logits:
+            allowed = torch.nn.functional.pad(allowed, (0, num_logits - allowed.numel()))
+        return allowed[:num_logits]
+
+    def forced_ids(self) -> list[int]:
+        """Tokens that must come next, short of any that could merge with what follows them."""
+        ids: list[int] = self._engine.compute_ff_tokens()
+        return ids
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing but the end of the answer may follow."""
+        return bool(self._engine.is_stopped())
+
+    @property
+    def is_accepting(self) -> bool:
+        """The answer may end here."""
+        return bool(self._engine.is_accepting())
+
+
+_BITS = torch.arange(32, dtype=torch.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class GrammarEngine:
+    """llguidance for one tokenizer. Slow to build (about a second for 150k tokens), so it is kept with the model."""
+
+    tokenizer: Any = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
+    eos_ids: tuple[int, ...]
+    _grammars: dict[str, Grammar] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _engine(self) -> LLTokenizer:
+        return from_tokenizer(self.tokenizer, eos_token=list(self.eos_ids))
+
+    def compile(self, form: AnswerForm) -> Grammar:
+        """The grammar of an answer. Raises UnsupportedSchema where the engine refuses a schema even as a superset."""
+        strict = HEADER + answer_rules(form, self.vocabulary, {})
+        known = self._grammars.get(strict)
+        if known is None:
+            known = self._compile_new(form, strict)
+            if len(self._grammars) >= MAX_CACHED_GRAMMARS:
+                self._grammars.pop(next(iter(self._grammars)))
+            self._grammars[strict] = known
+        return known
+
+    def _compile_new(self, form: AnswerForm, strict: str) -> Grammar:
+        if not LLMatcher.validate_grammar(strict, self._engine):
+            return Grammar(self._engine, strict, is_superset=False)
+        superset = HEADER + answer_rules(form, self.vocabulary, SUPERSET)
+        problem = LLMatcher.validate_grammar(superset, self._engine)
+        if not problem or problem.startswith("WARNING"):
+            return Grammar(self._engine, superset, is_superset=True)
+        raise self._locate(form, problem)
+
+    def _locate(self, form: AnswerForm, problem: str) -> SchemaError:
+        """The error of the first tool whose schema alone is refused."""
+        for i, tool in enumerate(form.source.tools):
+            rule = HEADER + "start: " + json_rule(tool.parameters, form.json_style, SUPERSET)
+            refusal = LLMatcher.validate_grammar(rule, self._engine)
+            if refusal and not refusal.startswith("WARNING"):
+                return UnsupportedSchema(
+                    f"/{i}/parameters", f"tool {tool.name!r}: {_first_line(refusal)}"
+                )
+        return UnsupportedSchema("", _first_line(problem))
+
+
+MAX_CACHED_GRAMMARS = 256
+
+
+def _first_line(problem: str) -> str:
+    line = problem.splitlines()[0]
+    return line.split("failed to compile JSON schema: ")[-1]
+
+
+def answer_rules(form: AnswerForm, vocabulary: Vocabulary, options: Mapping[str, object]) -> str:
+    """Lark rules of an answer, `start` first."""
+    if not form.source.tools:
+        schema = form.source.schema
+        return "start: " + json_rule(
+            {} if schema is None or schema is True else schema, form.json_style, options
+        )
+    style = form.call_style
+    more = form.max_calls - 1
+    repeat = f" (between call){{0,{more}}}" if more else ""
+    rules = [
+        "start: calls | prose calls?" if form.may_be_text else "start: calls",
+        f"calls: call{repeat}",
+        f"call: {_frame(style.begin, style, vocabulary)} body {_frame(style.end, style, vocabulary)}",
+        f"between: {_frame(style.between, style, vocabulary)}",
+        "body: " + " | ".join(f"tool_{i}" for i in range(len(form.source.tools))),
+    ]
+    if form.may_be_text:
+        rules.append(f"prose: {_prose(style, vocabulary)}")
+    for i, tool in enumerate(form.source.tools):
+        name, key = form.json_style.dumps({style.name_key: tool.name}), _quote(style.arguments_key)
+        head = f"{name[:-1]}{form.json_style.item_separator}{key}{form.json_style.key_separator}"
+        rules.append(f'tool_{i}: {_quote(head)} args_{i} "}}"')
+        rules.append(f"args_{i}: {json_rule(tool.parameters, form.json_style, options)}")
+    return "\n".join(rules)
+
+
+def json_rule(schema: Any, style: JsonStyle, options: Mapping[str, object]) -> str:
+    """A JSON value under `schema`, with fixed separators."""
+    guidance = {
+        "whitespace_flexible": False,
+        "item_separator": style.item_separator,
+        "key_separator": style.key_separator,
+        **options,
+    }
+    body = {"not": {}} if schema is False else schema
+    return "%json " + json.dumps({**body, "x-guidance": guidance}, ensure_ascii=False)
+
+
+def _frame(text: str, style: CallStyle, vocabulary: Vocabulary) -> str:
+    """`text` as Lark terms, with the style's control tokens as tokens."""
+    terms = [
+        f"<[{vocabulary.added[part.text]}]>" if part.text in vocabulary.added else _quote(part.text)
+        for part in split_special(text, style.special)
+    ]
+    return " ".join(terms) or '""'
+
+
+def _prose(style: CallStyle, vocabulary: Vocabulary) -> str:
+    """Text that is not a call. Control tokens cannot match a regular expression, so a token needs no exclusion."""
+    parts = split_special(style.begin, style.special)
+    if not parts:
+        return r"/[^{](.|\n)*/"
+    if parts[0].text in vocabulary.added:
+        return r"/(.|\n)+/"
+    return rf"/(.|\n)+/ & ~/(.|\n)*{_escape(parts[0].text.strip())}(.|\n)*/"
+
+
+def _escape(text: str) -> str:
+    return "".join(c if c.isalnum() else f"\\x{ord(c):02x}" if ord(c) < 128 else c for c in text)
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,148 @@
+"""A model ready to write calls: base, tokenizer, grammar engine and call style together."""
+
+import weakref
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smoldiff.decode.base import Base, HFBase
+from smoldiff.decode.chat import detect_style
+from smoldiff.decode.grammar import GrammarEngine
+from smoldiff.errors import ModelError, ModelNotFound, RequestError
+from smoldiff.scaffold.answer import CallStyle
+from smoldiff.template.vocabulary import Vocabulary
+
+NANO = "smoldiff-nano"
+NANO_PATH = Path(__file__).parent.parent / "nano"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A base with what is built once for it. Made by `load`, or by `Model.of` from a loaded transformers model."""
+
+    base: Base
+    tokenizer: Any = field(repr=False)
+    name: str = ""
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any = None) -> "Model":
+        """`model` itself if it is a Model, else a transformers causal LM with its tokenizer. Cached by model."""
+        if isinstance(model, Model):
+            return model
+        if isinstance(model, str):
+            raise RequestError(
+                f"model={model!r} is a name; load it first: smoldiff.load({model!r})"
+            )
+        if tokenizer is None:
+            raise RequestError("a transformers model needs its tokenizer: pass tokenizer=")
+        known = _WRAPPED.get(model)
+        if known is None or known.tokenizer is not tokenizer:
+            known = cls(HFBase(model), tokenizer, str(getattr(model, "name_or_path", "")))
+            _WRAPPED[model] = known
+        return known
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(self.tokenizer)
+
+    @cached_property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer. Raises ModelError where neither model nor tokenizer name one."""
+        ids = dict.fromkeys([*self.base.eos_ids, self.tokenizer.eos_token_id])
+        known = tuple(int(i) for i in ids if i is not None)
+        if not known:
+            raise ModelError(
+                "neither the generation config nor the tokenizer names an end-of-sequence token"
+            )
+        return known
+
+    @cached_property
+    def grammar_engine(self) -> GrammarEngine:
+        return GrammarEngine(self.tokenizer, self.vocabulary, self.eos_ids)
+
+    @cached_property
+    def call_style(self) -> CallStyle:
+        return detect_style(self.tokenizer, self.vocabulary)
+
+
+_WRAPPED: weakref.WeakKeyDictionary[Any, Model] = weakref.WeakKeyDictionary()
+
+
+def load(
+    name: str = NANO,
+    *,
+    device: str | None = None,
+    dtype: str | torch.dtype = "auto",
+    load_in_4bit: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Model:
+    """Load a causal LM and its tokenizer by name or path.
+
+    name: "smoldiff-nano" (bundled), a Hugging Face repository such as "HuggingFaceTB/SmolLM3-3B", or a folder.
+    device: "cpu", "cuda", "mps", ...; chosen automatically if None.
+    dtype: "auto" takes the checkpoint's own on an accelerator, and float32 on a CPU, where 16-bit arithmetic is slow.
+    load_in_4bit: quantise with bitsandbytes (extra `quantized`).
+
+    Raises ModelNotFound if nothing can be loaded under that name, ModelError for an unusable device or dtype.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = model_path(name)
+    device = device or default_device()
+    options: dict[str, Any] = {
+        "dtype": _dtype(dtype, device),
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+    }
+    if load_in_4bit:
+        options |= {"quantization_config": _four_bit(), "device_map": device}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=revision, trust_remote_code=trust_remote_code
+        )
+        model = AutoModelForCausalLM.from_pretrained(path, **options)
+    except (OSError, ValueError) as problem:
+        raise ModelNotFound(f"could not load {name!r}: {str(problem).splitlines()[0]}") from problem
+    if not load_in_4bit:
+        model = model.to(device)
+    return Model(HFBase(model.eval()), tokenizer, name)
+
+
+def model_path(name: str) -> str:
+    """Where the bundled model lies, or the name itself."""
+    return str(NANO_PATH) if name == NANO else name
+
+
+def default_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(dtype: str | torch.dtype, device: str) -> str | torch.dtype:
+    if dtype == "auto":
+        return torch.float32 if device == "cpu" else "auto"
+    if isinstance(dtype, str):
+        found = getattr(torch, dtype, None)
+        if not isinstance(found, torch.dtype):
+            raise ModelError(
+                f"dtype={dtype!r}: expected 'auto' or a torch dtype such as 'bfloat16'"
+            )
+        return found
+    return dtype
+
+
+def _four_bit() -> Any:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("load_in_4bit needs bitsandbytes: pip install 'smoldiff[quantized]'")
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    )

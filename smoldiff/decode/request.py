@@ -1,0 +1,214 @@
+"""What a caller asks for, checked and turned into an answer to be written."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
+
+from smoldiff.decode.answer import Answer
+from smoldiff.decode.chat import read_messages, render_prompt
+from smoldiff.decode.copying import CopySource
+from smoldiff.decode.drafters import Drafter, parse_drafter
+from smoldiff.decode.gate import read_calls, read_value
+from smoldiff.decode.given import narrow
+from smoldiff.decode.grammar import AnswerForm
+from smoldiff.decode.model import Model
+from smoldiff.decode.result import CallResult
+from smoldiff.decode.sampling import Sampling
+from smoldiff.errors import IncompleteCall, PromptTooLong, RequestError, UnknownTool
+from smoldiff.scaffold.compile import compile_schema
+from smoldiff.scaffold.scaffold import Scaffold
+from smoldiff.scaffold.style import JsonStyle
+from smoldiff.schema.source import Source, read_source
+
+MODES = ("verified", "ar")
+MAX_CALLS = 16
+DEFAULT_MAX_TOKENS = 1024
+
+
+class CallOptions(TypedDict, total=False):
+    """Keywords of `generate_call` and its relatives."""
+
+    mode: str
+    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass."""
+    drafter: str | Sequence[str]
+    """Any of "scaffold", "copy", "parallel", joined with "+". Default "parallel+copy"."""
+    tool_choice: str | Mapping[str, Any]
+    """"required" (default), "auto", a tool's name, or OpenAI's {"type": "function", "function": {"name": ...}}."""
+    parallel_tool_calls: bool
+    """Whether one answer may hold several calls (default True, at most MAX_CALLS); never with a named tool."""
+    given: Mapping[str, Any]
+    """Fixed arguments: JSON pointer into the arguments -> value."""
+    temperature: float
+    """0 (default) is greedy."""
+    top_k: int
+    top_p: float
+    seed: int | None
+    max_tokens: int
+    """Most tokens of the answer, its frame included (default DEFAULT_MAX_TOKENS)."""
+    skip_forced: bool
+    """Mode "ar" only: take tokens that the grammar forces without asking the base."""
+    template_options: Mapping[str, Any]
+    """Further arguments of the chat template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options of a request, checked, with what they make of the schema."""
+
+    form: AnswerForm
+    scaffold: Scaffold
+    drafter: frozenset[str] | None
+    sampling: Sampling
+    max_tokens: int
+    skip_forced: bool
+    template_options: Mapping[str, Any]
+
+
+def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
+    """Check the options and compile the schema. Raises RequestError and SchemaError."""
+    unknown = sorted(set(options) - set(CallOptions.__annotations__))
+    if unknown:
+        raise RequestError(
+            f"unknown option {unknown[0]!r}; known are {', '.join(CallOptions.__annotations__)}"
+        )
+    mode = options.get("mode", "verified")
+    if mode not in MODES:
+        raise RequestError(f"mode={mode!r}: known are {', '.join(MODES)}")
+    max_tokens = options.get("max_tokens", DEFAULT_MAX_TOKENS)
+    if max_tokens < 1:
+        raise RequestError(f"max_tokens={max_tokens}: expected at least 1")
+    skip_forced = options.get("skip_forced", False)
+    if skip_forced and mode != "ar":
+        raise RequestError(
+            "skip_forced belongs to mode='ar'; a verified draft holds the forced tokens already"
+        )
+    form = _form(model, schema, options)
+    return Plan(
+        form=form,
+        scaffold=_scaffold(form),
+        drafter=parse_drafter(options.get("drafter", "parallel+copy"))
+        if mode == "verified"
+        else None,
+        sampling=Sampling(
+            temperature=options.get("temperature", 0.0),
+            top_k=options.get("top_k", 0),
+            top_p=options.get("top_p", 1.0),
+            seed=options.get("seed"),
+        ),
+        max_tokens=max_tokens,
+        skip_forced=skip_forced,
+        template_options=options.get("template_options", {}),
+    )
+
+
+def _scaffold(form: AnswerForm) -> Scaffold:
+    source = form.source
+    tools = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in source.tools]
+    return compile_schema(
+        tools or source.schema,
+        call_style=form.call_style,
+        json_style=form.json_style,
+        max_calls=form.max_calls,
+    )
+
+
+def _form(model: Model, schema: Any, options: CallOptions) -> AnswerForm:
+    source = read_source(schema)
+    source, choice = choose_tools(source, options.get("tool_choice", "required"))
+    source = narrow(source, options.get("given", {}))
+    is_single = (
+        choice == "named" or not source.tools or not options.get("parallel_tool_calls", True)
+    )
+    return AnswerForm(
+        source=source,
+        call_style=model.call_style,
+        json_style=JsonStyle(),
+        max_calls=1 if is_single else MAX_CALLS,
+        may_be_text=choice == "auto",
+    )
+
+
+def choose_tools(source: Source, tool_choice: str | Mapping[str, Any]) -> tuple[Source, str]:
+    """The tools that may be called, and "auto", "required" or "named". Raises UnknownTool, RequestError."""
+    if isinstance(tool_choice, Mapping):
+        function = tool_choice.get("function", tool_choice)
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str):
+            raise RequestError(
+                f"tool_choice={tool_choice!r}: expected {{'type': 'function', 'function': {{'name': ...}}}}"
+            )
+        return _only(source, name), "named"
+    if tool_choice == "required" or (tool_choice == "auto" and source.tools):
+        return source, tool_choice
+    if not source.tools:
+        raise RequestError(f"tool_choice={tool_choice!r} needs tools; a bare schema was given")
+    if tool_choice == "none":
+        raise RequestError("tool_choice='none' asks for no call; use the model's own generate()")
+    return _only(source, tool_choice), "named"
+
+
+def _only(source: Source, name: str) -> Source:
+    chosen = tuple(tool for tool in source.tools if tool.name == name)
+    if not chosen:
+        raise UnknownTool(name, tuple(tool.name for tool in source.tools))
+    return replace(source, tools=chosen)
+
+
+def start(model: Model, plan: Plan, messages: Any, tools: Source, row: int = 0) -> Answer:
+    """The answer to `messages`, ready to be written; `tools` are those that the prompt shows."""
+    prompt_ids = render_prompt(
+        model.tokenizer, read_messages(messages), tools.tools, plan.template_options
+    )
+    return start_from_ids(model, plan, prompt_ids, row)
+
+
+def start_from_ids(model: Model, plan: Plan, prompt_ids: Sequence[int], row: int = 0) -> Answer:
+    """The answer behind a prompt of token ids. Raises PromptTooLong, UnsupportedSchema."""
+    began = time.perf_counter()
+    room = model.base.max_context - len(prompt_ids)
+    if room < 1:
+        raise PromptTooLong(len(prompt_ids), model.base.max_context)
+    answer = Answer(
+        prompt_ids=prompt_ids,
+        vocabulary=model.vocabulary,
+        matcher=model.grammar_engine.compile(plan.form).matcher(),
+        chooser=plan.sampling.chooser(row, model.base.tie_tolerance),
+        drafter=_drafter(model, plan, prompt_ids),
+        eos_ids=frozenset(model.eos_ids),
+        call_begin=plan.form.call_style.begin.strip() if plan.form.may_be_text else "",
+        max_tokens=min(plan.max_tokens, room),
+        skip_forced=plan.skip_forced,
+    )
+    answer.stats.ms["compile"] = 1e3 * (time.perf_counter() - began)
+    return answer
+
+
+def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | None:
+    if plan.drafter is None:
+        return None
+    text = model.vocabulary.bytes_of(prompt_ids).decode(errors="replace")
+    return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text))
+
+
+def finish(plan: Plan, answer: Answer) -> CallResult:
+    """The result of a written answer. Raises IncompleteCall, InvalidCall."""
+    text = answer.vocabulary.bytes_of(answer.ids).decode(errors="replace")
+    form = plan.form
+    begin = form.call_style.begin.strip()
+    content, calls_text = None, text
+    if form.may_be_text:
+        at = text.find(begin) if begin else 0 if text.startswith("{") else -1
+        content, calls_text = (text, "") if at < 0 else (text[:at], text[at:])
+    if calls_text and not answer.ended_by_model:
+        raise IncompleteCall(
+            f"max_tokens={answer.max_tokens} was reached inside a call; raise max_tokens", text
+        )
+    if form.source.tools:
+        calls = read_calls(calls_text, form.source, form.call_style) if calls_text else ()
+    else:
+        calls = (read_value(calls_text, form.source),)
+    reason = "tool_calls" if calls else "stop" if answer.ended_by_model else "length"
+    return CallResult(
+        calls, (content or "").strip() or None, text, tuple(answer.ids), reason, answer.stats
+    )

@@ -1,0 +1,88 @@
+"""Answers and the demonstration, printed for people."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from smoldiff.api import generate_call
+from smoldiff.decode.model import load
+from smoldiff.decode.result import CallResult
+from smoldiff.scaffold.compile import compile_schema
+from smoldiff.scaffold.explain import explain
+
+DEMO_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "reserve_restaurant",
+            "description": "Reserve a table at a restaurant",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "restaurant_name": {"type": "string", "description": "Name of the restaurant"},
+                    "city": {"type": "string", "description": "City of the restaurant"},
+                    "time": {"type": "string", "description": "Time of the reservation, 24 hours"},
+                    "party_size": {"type": "integer", "enum": [1, 2, 3, 4, 5, 6], "description": "Number of people"},
+                },
+                "required": ["restaurant_name", "city", "time"],
+            },
+        },
+    },
+    {
+        "type": "function",
+        "function": {
+            "name": "find_movies",
+            "description": "Search movies that play in a city",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string", "description": "City of the theater"},
+                    "genre": {"type": "string", "enum": ["Comedy", "Drama", "Horror", "Sci-fi"]},
+                },
+                "required": ["city"],
+            },
+        },
+    },
+]
+DEMO_MESSAGE = "Please book a table for 2 people at Nopa in San Francisco at 19:30."
+
+
+def print_result(console: Console, result: CallResult) -> None:
+    """The calls (or the text), then what they cost."""
+    if result.content:
+        console.print(result.content, markup=False)
+    for call in result.calls:
+        name = f"[bold cyan]{escape(call.name)}[/] " if call.name else ""
+        console.print(name + escape(call.text), highlight=False)
+    console.print(statistics([("", result)]))
+
+
+def statistics(results: list[tuple[str, CallResult]]) -> Table:
+    """One row a result: tokens, passes, and where the time went."""
+    table = Table("", "tokens", "base passes", "drafted", "accepted", "prefill ms", "decode ms", box=None)
+    for name, result in results:
+        s = result.stats
+        decode_ms = s.total_ms - s.ms["prefill"]
+        numbers = (s.answer_tokens, s.base_passes, s.drafted, s.accepted)
+        table.add_row(name, *map(str, numbers), f"{s.ms['prefill']:.0f}", f"{decode_ms:.0f}")
+    return table
+
+
+def run_demo(console: Console) -> None:
+    """A user's sentence, the template of its tools, the call, and plain decoding beside it."""
+    model = load()
+    scaffold = compile_schema(DEMO_TOOLS)
+    console.rule("tools, compiled")
+    console.print(explain(scaffold, lambda text: len(model.vocabulary.encode(text))))
+    generate_call(model, DEMO_TOOLS, DEMO_MESSAGE)  # warm up
+    verified = generate_call(model, DEMO_TOOLS, DEMO_MESSAGE)
+    plain = generate_call(model, DEMO_TOOLS, DEMO_MESSAGE, mode="ar")
+    console.rule("user")
+    console.print(DEMO_MESSAGE, highlight=False)
+    console.rule("call")
+    for call in verified.calls:
+        console.print(f"[bold cyan]{escape(call.name or '')}[/] {escape(call.text)}", highlight=False)
+    console.rule("cost")
+    console.print(statistics([("verified", verified), ("plain AR", plain)]))
+    is_same = verified.token_ids == plain.token_ids
+    console.print(f"token for token the same: [bold]{'yes' if is_same else 'no'}[/]")

@@ -1,0 +1,1 @@
+"""Scaffold + tokenizer -> token ids and masked runs."""
