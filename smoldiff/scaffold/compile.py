@@ -1,0 +1,74 @@
+"""Compiling a schema to a scaffold, with a cache by content."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from threading import Lock
+
+from smoldiff.errors import InvalidSchema, RequestError
+from smoldiff.scaffold.answer import CallStyle, answer_piece
+from smoldiff.scaffold.scaffold import Scaffold
+from smoldiff.scaffold.style import SPACED, JsonStyle
+from smoldiff.schema.dialect import check_nesting
+from smoldiff.schema.parse import parse_schema
+from smoldiff.schema.source import Source, is_model_class, read_source
+
+MAX_CACHED = 256
+
+_Key = tuple[str, CallStyle, JsonStyle, int]
+_cache: OrderedDict[_Key, Scaffold] = OrderedDict()
+_lock = Lock()
+
+
+def compile_schema(
+    schema: object,
+    *,
+    call_style: CallStyle | None = None,
+    json_style: JsonStyle = SPACED,
+    max_calls: int = 1,
+) -> Scaffold:
+    """The scaffold of a JSON Schema, an OpenAI tool, a list of tools, or a Pydantic model class.
+
+    A bare schema answers with its JSON value; tools answer with up to `max_calls` calls in `call_style`. A tool whose
+    parameters do not mention additionalProperties takes no unknown arguments. Raises SchemaError with a JSON pointer.
+    """
+    if max_calls < 1:
+        raise RequestError(f"max_calls must be at least 1, not {max_calls}")
+    style = call_style or CallStyle()
+    key = (_content(schema), style, json_style, max_calls)
+    with _lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key]
+    scaffold = _compile(read_source(schema), style, json_style, max_calls)
+    with _lock:
+        _cache[key] = scaffold
+        while len(_cache) > MAX_CACHED:
+            _cache.popitem(last=False)
+    return scaffold
+
+
+def _compile(
+    source: Source, call_style: CallStyle, json_style: JsonStyle, max_calls: int
+) -> Scaffold:
+    tools = tuple(parse_schema(tool.parameters, tool.pointer) for tool in source.tools)
+    nodes = tools or (parse_schema(source.schema),)
+    root = answer_piece(source, nodes, call_style, json_style, max_calls)
+    return Scaffold(source, nodes, root, call_style, json_style, max_calls)
+
+
+def _content(schema: object) -> str:
+    """The schema as text; two schemas with one text compile to the same scaffold."""
+    check_nesting(schema, "")
+    try:
+        return json.dumps(schema, ensure_ascii=False, default=_model_schema)
+    except (TypeError, ValueError) as error:
+        raise InvalidSchema("", f"not JSON: {error}") from None
+
+
+def _model_schema(value: object) -> object:
+    if is_model_class(value):
+        # The class name and docstring are part of a tool, so the whole tool is the content.
+        return ["pydantic", value.__name__, value.__doc__, value.model_json_schema()]  # type: ignore[attr-defined]
+    raise TypeError(f"{value!r} is not a JSON value")

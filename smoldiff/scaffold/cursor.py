@@ -1,0 +1,58 @@
+"""Resuming a scaffold at any prefix of its text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from smoldiff.scaffold.pieces import Literal, Piece
+from smoldiff.scaffold.remainder import NO_CHOICES, Choices, Field, Gap, NotAPrefix, Remainder
+from smoldiff.scaffold.style import JsonStyle
+from smoldiff.scaffold.walk import Walk
+
+__all__ = ["NO_CHOICES", "Choices", "Field", "Gap", "NotAPrefix", "Remainder", "resume"]
+
+
+def resume(root: Piece, style: JsonStyle, prefix: str, given: Choices) -> Remainder:
+    """What follows `prefix` in a text of `root`, with its decisions over the given ones. Raises NotAPrefix.
+
+    Patterns, formats and multiples only help to tell options of a union apart. A text that breaks one is still read:
+    the grammar engine and the last gate judge them, and they may know more than Python's `re` does.
+    """
+    try:
+        walk = _walked(root, style, prefix, given, is_exact=True)
+    except NotAPrefix:
+        walk = _walked(root, style, prefix, given, is_exact=False)
+    return Remainder(tuple(_joined(walk.written)), tuple(walk.fields), _over(given, walk))
+
+
+def _walked(root: Piece, style: JsonStyle, prefix: str, given: Choices, *, is_exact: bool) -> Walk:
+    walk = Walk(prefix, given, style, is_exact)
+    walk.walk(root, "")
+    if walk.pos < walk.end:
+        raise walk.fail()
+    return walk
+
+
+def _joined(written: Iterable[str | Literal | Gap]) -> Iterable[Literal | Gap]:
+    """The written parts with every run of plain text as one literal."""
+    run: list[str] = []
+    for part in written:
+        if isinstance(part, str):
+            run.append(part)
+            continue
+        if run:
+            yield Literal("".join(run))
+            run.clear()
+        yield part
+    if run:
+        yield Literal("".join(run))
+
+
+def _over(given: Choices, walk: Walk) -> Choices:
+    if not (walk.keys or walk.lengths or walk.branches):
+        return given
+    return Choices(
+        {**given.keys, **dict(walk.keys)},
+        {**given.lengths, **dict(walk.lengths)},
+        {**given.branches, **dict(walk.branches)},
+    )

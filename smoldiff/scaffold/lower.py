@@ -1,0 +1,150 @@
+"""Nodes as pieces."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from smoldiff.scaffold.pieces import (
+    Branch,
+    Entry,
+    Items,
+    Keys,
+    Language,
+    Literal,
+    Piece,
+    Sequence,
+    Slot,
+    holds_content,
+)
+from smoldiff.scaffold.style import SPACED, JsonStyle
+from smoldiff.schema.nodes import (
+    Array,
+    Boolean,
+    Const,
+    Enum,
+    Integer,
+    Node,
+    Number,
+    Object,
+    Opaque,
+    Property,
+    String,
+    Union,
+)
+
+MAX_PIECES = 4096  # a value that cannot be written with fewer pieces gets no template
+MAX_DEPTH = 64  # nor does one nested deeper: the walk spends a few Python frames on each level
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A piece, the fewest pieces that its text takes, and how deep it is."""
+
+    piece: Piece
+    num_pieces: int = 1
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """One pass over a graph of nodes; a node met twice is lowered once, so shared nodes stay shared pieces."""
+
+    style: JsonStyle
+    _done: dict[int, Lowered] = field(default_factory=dict)
+
+    def lower(self, node: Node) -> Lowered:
+        known = self._done.get(id(node))
+        if known is None:
+            known = self._lower(node)
+            if known.num_pieces > MAX_PIECES or known.depth > MAX_DEPTH:
+                known = Lowered(Slot(node.pointer, Opaque(node.pointer)))
+            self._done[id(node)] = known
+        return known
+
+    def _lower(self, node: Node) -> Lowered:
+        match node:
+            case Const():
+                return Lowered(Literal(self._restyled(node.text)))
+            case Enum():
+                texts = tuple(self._restyled(text) for text in node.texts)
+                return Lowered(lower_leaf(Enum(node.pointer, texts)))
+            case String() | Integer() | Number() | Boolean() | Opaque():
+                return Lowered(lower_leaf(node))
+            case Object():
+                return self._lower_object(node)
+            case Array():
+                return self._lower_array(node)
+            case Union():
+                return self._lower_union(node)
+            case _:
+                assert_never(node)
+
+    def _lower_object(self, node: Object) -> Lowered:
+        values = [self.lower(one.node) for one in node.properties]
+        entries = tuple(
+            self._entry(one, value.piece)
+            for one, value in zip(node.properties, values, strict=True)
+        )
+        needed = sum(
+            value.num_pieces
+            for one, value in zip(node.properties, values, strict=True)
+            if one.is_required
+        )
+        return Lowered(
+            Keys(node.pointer, entries, node.additional is not None), 1 + needed, _depth(values)
+        )
+
+    def _entry(self, one: Property, value: Piece) -> Entry:
+        return Entry(one.name, self.style.dumps(one.name), value, one.is_required)
+
+    def _lower_array(self, node: Array) -> Lowered:
+        prefix = [self.lower(part) for part in node.prefix]
+        item = None if node.items is None else self.lower(node.items)
+        num_rest = max(0, node.min_items - len(prefix))
+        needed = sum(part.num_pieces for part in prefix[: node.min_items]) + num_rest * (
+            item.num_pieces if item else 1
+        )
+        piece = Items(
+            node.pointer,
+            tuple(part.piece for part in prefix),
+            item.piece if item else None,
+            node.min_items,
+            node.max_items,
+        )
+        return Lowered(piece, 1 + needed, _depth([*prefix, item] if item else prefix))
+
+    def _lower_union(self, node: Union) -> Lowered:
+        options = [self.lower(branch) for branch in node.branches]
+        labels = tuple(label(branch) for branch in node.branches)
+        piece = Branch(node.pointer, tuple(option.piece for option in options), labels)
+        return Lowered(piece, options[0].num_pieces, _depth(options))
+
+    def _restyled(self, text: str) -> str:
+        return (
+            text
+            if self.style == SPACED or text[0] not in "[{"
+            else self.style.dumps(json.loads(text))
+        )
+
+
+def lower_leaf(node: Language) -> Piece:
+    """A slot, with its quotes around it where it holds the content of a string."""
+    slot = Slot(node.pointer, node)
+    return Sequence((Literal('"'), slot, Literal('"'))) if holds_content(node) else slot
+
+
+def label(node: Node) -> str:
+    """What a union's option is called in print."""
+    match node:
+        case Const():
+            return node.text
+        case Opaque():
+            return "any JSON"
+        case _:
+            return type(node).__name__.lower()
+
+
+def _depth(parts: list[Lowered]) -> int:
+    return 1 + max((part.depth for part in parts), default=0)

@@ -1,0 +1,93 @@
+"""The scaffold's tree: text that is certain, slots, and decisions.
+
+Pieces point into the schema. Where a piece stands in an answer (its instance pointer) is worked out by the walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
+
+Language = String | Integer | Number | Boolean | Enum | Opaque
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Certain text; `is_special` for a text that the tokenizer may hold as one special token."""
+
+    text: str
+    is_special: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One value to fill: what stands between the quotes of a string, else the whole JSON text of the value."""
+
+    pointer: str
+    language: Language
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Parts one after another."""
+
+    parts: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of an object. `text` is the key as JSON, with its quotes."""
+
+    key: str
+    text: str
+    value: Piece
+    is_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An object with its braces, keys in writing order; `is_open` lets other keys follow after the last."""
+
+    pointer: str
+    entries: tuple[Entry, ...]
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """An array with its brackets: `prefix` by position, then `item`; None there lets nothing follow the prefix."""
+
+    pointer: str
+    prefix: tuple[Piece, ...]
+    item: Piece | None
+    min_items: int
+    max_items: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One of several options, each with a label for people."""
+
+    pointer: str
+    options: tuple[Piece, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """One or more calls, one after another; the number is a decision at the instance pointer ""."""
+
+    item: Piece
+    between: Piece
+    max_count: int
+
+
+Piece = Literal | Slot | Sequence | Keys | Items | Branch | Repeat
+
+
+def holds_content(language: Language) -> bool:
+    """Whether a slot holds what stands between quotes: a string, or an enumeration of nothing but strings."""
+    if isinstance(language, Enum):
+        return all(text.startswith('"') for text in language.texts)
+    return isinstance(language, String)

@@ -1,0 +1,1 @@
+"""JSON Schema to typed nodes: sources, keywords, references, normal form."""

@@ -1,0 +1,144 @@
+"""Which words of JSON Schema are honoured, which are left to the grammar, and what value each must have.
+
+Every other word constrains nothing: JSON Schema calls it an annotation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from smoldiff.errors import InvalidSchema
+from smoldiff.schema.pointers import child
+
+OBJECT_WORDS = frozenset(
+    {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}
+)
+ARRAY_WORDS = frozenset(
+    {"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"}
+)
+STRING_WORDS = frozenset({"minLength", "maxLength", "pattern", "format"})
+NUMBER_WORDS = frozenset(
+    {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+)
+CHOICE_WORDS = frozenset({"anyOf", "oneOf"})
+HONOURED = (
+    OBJECT_WORDS
+    | ARRAY_WORDS
+    | STRING_WORDS
+    | NUMBER_WORDS
+    | CHOICE_WORDS
+    | {"type", "enum", "const", "$ref", "allOf"}
+)
+
+# They constrain, but get no template: a value under one of them is left to the grammar and the last gate.
+LEFT_TO_GRAMMAR = frozenset(
+    {
+        "not",
+        "if",
+        "then",
+        "else",
+        "patternProperties",
+        "propertyNames",
+        "contains",
+        "minContains",
+        "maxContains",
+        "dependencies",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "$dynamicRef",
+        "$recursiveRef",
+        "extends",
+        "disallow",
+        "divisibleBy",
+    }
+)
+
+TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+
+
+def is_number(value: object) -> bool:
+    """An int or a finite float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_count(value: object) -> bool:
+    """A whole number from 0 on; JSON Schema lets it be written 2.0."""
+    return is_number(value) and value >= 0 and value == int(value)  # type: ignore[operator, call-overload]
+
+
+def is_schema(value: object) -> bool:
+    return isinstance(value, dict | bool)
+
+
+def is_name_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_type(value: object) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return bool(names) and all(isinstance(name, str) and name in TYPES for name in names)
+
+
+def _is_schema_list(value: object) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
+def _is_items(value: object) -> bool:
+    return is_schema(value) or isinstance(value, list)
+
+
+Check = tuple[Callable[[object], bool], str]
+_COUNT: Check = (is_count, "a whole number from 0 on")
+_NUMBER: Check = (is_number, "a number")
+_BOUND: Check = (lambda v: is_number(v) or isinstance(v, bool), "a number")
+_SCHEMAS: Check = (_is_schema_list, "a list with at least one schema")
+_SCHEMA: Check = (is_schema, "a schema (an object or a boolean)")
+_TEXT: Check = (lambda v: isinstance(v, str), "a string")
+
+KINDS: dict[str, Check] = {
+    "type": (is_type, "one of " + ", ".join(TYPES) + ", or a list of them"),
+    "enum": (lambda v: isinstance(v, list), "a list of values"),
+    "$ref": _TEXT,
+    "allOf": _SCHEMAS,
+    "anyOf": _SCHEMAS,
+    "oneOf": _SCHEMAS,
+    "properties": (lambda v: isinstance(v, dict), "an object of schemas"),
+    "required": (is_name_list, "a list of property names"),
+    "additionalProperties": _SCHEMA,
+    "minProperties": _COUNT,
+    "maxProperties": _COUNT,
+    "items": (_is_items, "a schema, or a list of schemas"),
+    "prefixItems": _SCHEMAS,
+    "additionalItems": _SCHEMA,
+    "minItems": _COUNT,
+    "maxItems": _COUNT,
+    "uniqueItems": (lambda v: isinstance(v, bool), "true or false"),
+    "minLength": _COUNT,
+    "maxLength": _COUNT,
+    "pattern": _TEXT,
+    "format": _TEXT,
+    "minimum": _NUMBER,
+    "maximum": _NUMBER,
+    "exclusiveMinimum": _BOUND,
+    "exclusiveMaximum": _BOUND,
+    "multipleOf": (lambda v: is_number(v) and v > 0, "a number above 0"),  # type: ignore[operator]
+}
+
+
+def check_words(schema: Mapping[str, object], pointer: str) -> None:
+    """Raise InvalidSchema where an honoured word has a value of the wrong kind."""
+    for word, value in schema.items():
+        check = KINDS.get(word)
+        if check is not None and not check[0](value):
+            raise InvalidSchema(
+                child(pointer, word), f"{word} must be {check[1]}, not {show(value)}"
+            )
+
+
+def show(value: object) -> str:
+    """A value as it stands in a message: short, on one line."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,22 @@
+"""JSON pointers (RFC 6901) as text: "" is the whole document, "/a/0" an item inside it."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+
+def child(pointer: str, *steps: str | int) -> str:
+    """The pointer of something below `pointer`; each step is escaped."""
+    return pointer + "".join("/" + escape(str(step)) for step in steps)
+
+
+def escape(step: str) -> str:
+    """One step as it is written inside a pointer."""
+    return step.replace("~", "~0").replace("/", "~1")
+
+
+def steps(pointer: str) -> list[str]:
+    """The unescaped steps of a pointer; an URI fragment's percent escapes are undone as well."""
+    if not pointer:
+        return []
+    return [unquote(s).replace("~1", "/").replace("~0", "~") for s in pointer[1:].split("/")]
