@@ -12,6 +12,8 @@ from smoldiff.schema.place import Place
 
 def inlined(schema: object, place: Place) -> tuple[Schema | bool, int]:
     """The schema without $ref and allOf, and the recursions expanded so far. Raises Unmergeable."""
+    if place.is_beyond_limits():
+        raise Unmergeable
     num_recursions = place.num_recursions
     if not isinstance(schema, dict):
         return _checked(schema, place.pointer), num_recursions

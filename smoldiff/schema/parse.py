@@ -47,7 +47,8 @@ def parse(schema: object, place: Place) -> Node:
         raise InvalidSchema(
             place.pointer, f"a schema must be an object or a boolean, not {show(schema)}"
         )
-    if place.is_too_deep:
+    if place.is_beyond_limits():
+        place.shared.has_unread = True
         return Opaque(place.pointer)
     check_words(schema, place.pointer)
     if not LEFT_TO_GRAMMAR.isdisjoint(schema):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from smoldiff.errors import UnresolvableRef
 from smoldiff.schema.nodes import Node
@@ -13,7 +13,8 @@ from smoldiff.schema.refs import Document
 MAX_NODE_DEPTH = (
     48  # deeper parts get no template; each level costs the compiler a few Python frames
 )
-MAX_RECURSIONS = 3  # how often a reference that contains itself is expanded on one path
+MAX_RECURSIONS = 3  # how often references that contain themselves are expanded on one path
+MAX_STEPS = 20_000  # schemas looked at in one document; what comes after gets no template
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Shared:
 
     document: Document
     nodes: dict[tuple[str, int], Node] = field(default_factory=dict)
+    num_steps: int = 0
     has_unread: bool = False
 
 
@@ -37,28 +39,29 @@ class Place:
     pointer: str
     depth: int = 0
     num_recursions: int = 0
-    target: str = ""
     containing: frozenset[str] = frozenset()
 
     @classmethod
     def top(cls, schema: object, at: str) -> Place:
         return cls(Shared(Document(schema, at)), at)
 
-    @property
-    def is_too_deep(self) -> bool:
-        return self.depth > MAX_NODE_DEPTH
+    def is_beyond_limits(self) -> bool:
+        """Whether this part gets no template because of its depth or of all that was read before; counts one step."""
+        self.shared.num_steps += 1
+        return self.depth > MAX_NODE_DEPTH or self.shared.num_steps > MAX_STEPS
 
     def down(self, *steps: str | int) -> Place:
         """The place of a part that every value here has."""
-        return replace(self, pointer=child(self.pointer, *steps), depth=self.depth + 1)
+        pointer = child(self.pointer, *steps)
+        return Place(self.shared, pointer, self.depth + 1, self.num_recursions, self.containing)
 
     def optional(self) -> Place:
         """The same place, if a value may do without the part here."""
-        return replace(self, containing=frozenset())
+        return Place(self.shared, self.pointer, self.depth, self.num_recursions)
 
     def after(self, num_recursions: int) -> Place:
         """The same place, one level further in, with this many recursions spent."""
-        return replace(self, depth=self.depth + 1, num_recursions=num_recursions)
+        return Place(self.shared, self.pointer, self.depth + 1, num_recursions, self.containing)
 
     def follow(self, ref: str) -> tuple[object, Place | None]:
         """A reference's target and its place; no place once a recursion has been expanded often enough."""
@@ -72,18 +75,14 @@ class Place:
         num_recursions = self.num_recursions + document.is_recursive(ref, at)
         if num_recursions > MAX_RECURSIONS:
             return value, None
-        return value, replace(
-            self,
-            pointer=document.pointer + target,
-            depth=self.depth + 1,
-            num_recursions=num_recursions,
-            target=target,
-            containing=self.containing | {target},
+        pointer = document.pointer + target
+        return value, Place(
+            self.shared, pointer, self.depth + 1, num_recursions, self.containing | {target}
         )
 
     def remember(self, parse: Callable[[], Node]) -> Node:
-        """The target's node, parsed once per recursion depth: nested references would else grow exponentially."""
-        key = (self.target, self.num_recursions)
+        """The node of the target here, parsed once per recursion depth: nested references else grow exponentially."""
+        key = (self.pointer, self.num_recursions)
         if key not in self.shared.nodes:
             self.shared.nodes[key] = parse()
         return self.shared.nodes[key]

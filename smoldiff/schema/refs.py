@@ -18,6 +18,7 @@ class Document:
     root: object
     pointer: str
     _is_recursive: dict[str, bool] = field(default_factory=dict)
+    _refs: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def resolve(self, ref: str, at: str) -> tuple[str, object]:
         """The pointer of a reference's target inside this document, and the target."""
@@ -36,19 +37,28 @@ class Document:
         return self._is_recursive[target]
 
     def _reaches(self, start: object, goal: str, at: str) -> bool:
+        """Whether a chain of references leads from inside `start` to the target `goal`."""
         seen: set[str] = set()
-        todo = [start]
+        todo = [*self._refs_in(goal, start)]
         while todo:
-            for ref in set(_refs(todo.pop())) - seen:
-                seen.add(ref)
-                try:
-                    target, value = self.resolve(ref, at)
-                except UnresolvableRef:
-                    continue  # reported where it is read, if it ever is
-                if target == goal:
-                    return True
-                todo.append(value)
+            ref = todo.pop()
+            if ref in seen:
+                continue
+            seen.add(ref)
+            try:
+                target, value = self.resolve(ref, at)
+            except UnresolvableRef:
+                continue  # reported where it is read, if it ever is
+            if target == goal:
+                return True
+            todo += self._refs_in(target, value)
         return False
+
+    def _refs_in(self, target: str, value: object) -> frozenset[str]:
+        if target not in self._refs:
+            refs = (schema.get("$ref") for schema in _objects(value))
+            self._refs[target] = frozenset(ref for ref in refs if isinstance(ref, str))
+        return self._refs[target]
 
     def _fragment(self, ref: str, at: str) -> str:
         base, _, fragment = ref.partition("#")
@@ -61,11 +71,9 @@ class Document:
         return fragment
 
     def _anchor(self, name: str, at: str) -> str:
-        for pointer, schema in _objects(self.root):
-            if name in (schema.get("$anchor"), schema.get("$dynamicAnchor")) or "#" + name in (
-                schema.get("$id"),
-                schema.get("id"),
-            ):
+        for pointer, schema in _located(self.root):
+            anchors = (schema.get("$anchor"), schema.get("$dynamicAnchor"))
+            if name in anchors or "#" + name in (schema.get("$id"), schema.get("id")):
                 return pointer
         raise UnresolvableRef(at, f"no part of this document has the anchor {name!r}")
 
@@ -78,15 +86,20 @@ def _step(value: object, step: str, ref: str, at: str) -> object:
     raise UnresolvableRef(at, f"$ref {ref!r} points to nothing: there is no {step!r}")
 
 
-def _refs(value: object) -> Iterator[str]:
-    for _, schema in _objects(value):
-        ref = schema.get("$ref")
-        if isinstance(ref, str):
-            yield ref
+def _objects(value: object) -> Iterator[dict[str, object]]:
+    """Every JSON object inside, but not those in enum, const, default or examples. Needs no recursion."""
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            yield value
+            todo += [part for key, part in value.items() if key not in _DATA_WORDS]
+        elif isinstance(value, list):
+            todo += value
 
 
-def _objects(value: object) -> Iterator[tuple[str, dict[str, object]]]:
-    """Every JSON object inside, with its pointer; without recursion, and not inside enum, const, default or examples."""
+def _located(value: object) -> Iterator[tuple[str, dict[str, object]]]:
+    """The same objects, each with its pointer."""
     todo: list[tuple[str, object]] = [("", value)]
     while todo:
         pointer, value = todo.pop()

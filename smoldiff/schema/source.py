@@ -154,9 +154,15 @@ def _parameters(given: object, at: str) -> dict[str, Any]:
         raise InvalidSchema(
             child(at, "type"), f"parameters must be of type object, not {show(parameters['type'])}"
         )
-    if (
-        "properties" in parameters
-        and not {"additionalProperties", "patternProperties"} & parameters.keys()
-    ):
+    if _is_closable(parameters):
         parameters["additionalProperties"] = False
     return parameters
+
+
+def _is_closable(parameters: Mapping[str, Any]) -> bool:
+    """Whether to close the parameters: not where `required` names an argument that has no property."""
+    named, required = parameters.get("properties"), parameters.get("required", [])
+    if not isinstance(named, Mapping) or not isinstance(required, list):
+        return False  # the parser reports what is wrong with them
+    is_silent = not {"additionalProperties", "patternProperties"} & parameters.keys()
+    return is_silent and all(name in list(named) for name in required)
