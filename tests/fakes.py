@@ -7,6 +7,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from smoldiff.decode.model import Model
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
     "{% for c in m.tool_calls or [] %}{{ '\n' if not loop.first }}"
@@ -31,6 +33,12 @@ def byte_tokenizer(merges: Sequence[tuple[str, str]] = ()) -> PreTrainedTokenize
     return tokenizer
 
 
+def hash_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Model:
+    """A model of fixed logits that likes to close what is open, so that most answers end."""
+    closing = tokenizer.convert_tokens_to_ids(['"', "}", "]", "<|im_end|>"])
+    return Model(HashBase(len(tokenizer), seed, closing), tokenizer, f"hash-{seed}")
+
+
 class HashBase:
     """A base whose logits are a fixed pseudo-random function of the tokens so far: exact, and never a tie."""
 
@@ -38,8 +46,10 @@ class HashBase:
     eos_ids: tuple[int, ...] = ()
     tie_tolerance = 0.0
 
-    def __init__(self, num_logits: int, seed: int = 0, sharpness: float = 1.0) -> None:
-        self.num_logits, self.seed, self.sharpness = num_logits, seed, sharpness
+    def __init__(self, num_logits: int, seed: int = 0, favoured: Sequence[int] = ()) -> None:
+        self.num_logits, self.seed = num_logits, seed
+        self.bias = torch.zeros(num_logits)
+        self.bias[list(favoured)] = 2.0
         self.num_passes = 0
 
     def open(self) -> "HashPasses":
@@ -50,7 +60,7 @@ class HashBase:
         key = repr((self.seed, tuple(context[-3:]), len(context) % 5)).encode()
         seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
         noise = torch.randn(self.num_logits, generator=torch.Generator().manual_seed(seed))
-        return noise * self.sharpness
+        return noise + self.bias
 
 
 class HashPasses:

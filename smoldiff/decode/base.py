@@ -35,9 +35,17 @@ class Passes(Protocol):
 class Base(Protocol):
     """A causal language model that can be run forward and cut back."""
 
-    max_context: int
-    eos_ids: tuple[int, ...]
-    tie_tolerance: float
+    @property
+    def max_context(self) -> int:
+        """Most tokens of prompt and answer together."""
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer, as far as the model itself says."""
+
+    @property
+    def tie_tolerance(self) -> float:
+        """Two logits closer than this may swap when the same tokens are computed in a pass of another width."""
 
     def open(self) -> Passes:
         """Start a batch with an empty cache."""
@@ -66,9 +74,7 @@ class HFBase:
 
     @cached_property
     def tie_tolerance(self) -> float:
-        """Two logits closer than this may swap when the same tokens are computed in a pass of another width.
-
-        1e-4 covers what was seen in float32 (benchmarks/bench_calls.py prints the largest); a 16-bit model rounds
+        """By dtype: 1e-4 covers what was seen in float32 (benchmarks/bench_calls.py prints the largest); a 16-bit model rounds
         logits of about 16 to steps of 2**-6 (float16) and 2**-3 (bfloat16).
         """
         return {torch.float32: 1e-4, torch.float64: 1e-10, torch.float16: 2.0**-5}.get(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from smoldiff.scaffold.cursor import Gap, Remainder
-from smoldiff.schema.nodes import Node
+from smoldiff.scaffold.pieces import Language
 from smoldiff.template.tokenise import Part, tokenise
 from smoldiff.template.vocabulary import Vocabulary
 
@@ -15,7 +15,7 @@ class Span:
     """Where a slot's text stands in the draft, in bytes from the draft's start."""
 
     pointer: str
-    language: Node
+    language: Language
     start: int
     end: int
 

@@ -104,7 +104,10 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
 
 def _scaffold(form: AnswerForm) -> Scaffold:
     source = form.source
-    tools = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in source.tools]
+    tools = [
+        {"name": t.name, "description": t.description, "parameters": t.parameters}
+        for t in source.tools
+    ]
     return compile_schema(
         tools or source.schema,
         call_style=form.call_style,

@@ -36,7 +36,9 @@ def final_fields(scaffold: Scaffold, answer: Answer) -> list[FinalField]:
 
 
 def _final(pointer: str, text: str, start: int, end: int, *, has_calls: bool) -> FinalField:
-    is_string = text[start - 1 : start] == '"'  # a slot behind a quote holds what stands between the quotes
+    is_string = (
+        text[start - 1 : start] == '"'
+    )  # a slot behind a quote holds what stands between the quotes
     value = json.loads(text[start - 1 : end + 1] if is_string else text[start:end])
     if not has_calls:
         return FinalField(0, pointer, value)

@@ -2,15 +2,15 @@
 
 import re
 
-from smoldiff.scaffold.pieces import holds_content
-from smoldiff.schema.nodes import Boolean, Enum, Integer, Node, Number, String
+from smoldiff.scaffold.pieces import Language, holds_content
+from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, String
 
 _NUMBER_END = re.compile(r"[^-+0-9.eE]")
 _PARTIAL_INTEGER = re.compile(r"-?\d*")
 _PARTIAL_NUMBER = re.compile(r"-?\d*(\.\d*)?([eE][-+]?\d*)?")
 
 
-def options(language: Node) -> tuple[str, ...]:
+def options(language: Language) -> tuple[str, ...]:
     """All texts of the slot where they are few and known, else none."""
     match language:
         case Enum(texts=texts):
@@ -21,7 +21,7 @@ def options(language: Node) -> tuple[str, ...]:
             return ()
 
 
-def split_at_end(language: Node, text: str) -> tuple[str, bool]:
+def split_at_end(language: Language, text: str) -> tuple[str, bool]:
     """The part of `text` that belongs to the slot, and whether it ends inside `text`."""
     if holds_content(language):
         return _split_at_quote(text)
@@ -46,7 +46,7 @@ def _split_at_quote(text: str) -> tuple[str, bool]:
     return text, False
 
 
-def admits(language: Node, text: str, is_done: bool) -> bool:
+def admits(language: Language, text: str, is_done: bool) -> bool:
     """Could a value of the slot begin with `text` (or be it, if it is done)?"""
     if holds_content(language) or options(language):
         known = options(language)
@@ -62,18 +62,18 @@ def admits(language: Node, text: str, is_done: bool) -> bool:
             return True
 
 
-def completion(language: Node, text: str) -> str | None:
+def completion(language: Language, text: str) -> str | None:
     """The only option that begins with `text`, or the first of several that share it; None where options are not few."""
     return next((option for option in options(language) if option.startswith(text)), None)
 
 
-def forced(language: Node, text: str) -> str | None:
+def forced(language: Language, text: str) -> str | None:
     """The slot's whole text where `text` leaves only one."""
     found = [option for option in options(language) if option.startswith(text)]
     return found[0] if len(found) == 1 else None
 
 
-def placeholder(language: Node) -> str:
+def placeholder(language: Language) -> str:
     """A text for a slot of which nothing is known yet, so that the base can read on behind it."""
     known = options(language)
     if known:

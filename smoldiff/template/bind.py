@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from smoldiff.scaffold.cursor import Gap
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.template.template import Run, Template, unroll
 from smoldiff.template.vocabulary import Vocabulary
@@ -68,7 +69,7 @@ def _read(key: str, scaffold: Scaffold, vocabulary: Vocabulary) -> Template | No
     ):  # absent, or left half-written by another program
         return None
     remainder = scaffold.resume("")
-    slots = {piece.pointer: piece.slot for piece in remainder.pieces if hasattr(piece, "slot")}
+    slots = {piece.pointer: piece.slot for piece in remainder.pieces if isinstance(piece, Gap)}
     if [pointer for pointer, _, _ in spans] != list(slots):
         return None
     runs = tuple(Run(pointer, slots[pointer], start, stop, "") for pointer, start, stop in spans)
