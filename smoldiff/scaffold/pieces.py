@@ -6,6 +6,7 @@ Pieces point into the schema. Where a piece stands in an answer (its instance po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
 
@@ -91,3 +92,22 @@ def holds_content(language: Language) -> bool:
     if isinstance(language, Enum):
         return all(text.startswith('"') for text in language.texts)
     return isinstance(language, String)
+
+
+def parts_of(piece: Piece) -> tuple[Piece, ...]:
+    """The pieces directly inside a piece."""
+    match piece:
+        case Literal() | Slot():
+            return ()
+        case Sequence():
+            return piece.parts
+        case Keys():
+            return tuple(entry.value for entry in piece.entries)
+        case Items():
+            return piece.prefix if piece.item is None else (*piece.prefix, piece.item)
+        case Branch():
+            return piece.options
+        case Repeat():
+            return (piece.item, piece.between) if piece.max_count > 1 else (piece.item,)
+        case _:
+            assert_never(piece)

@@ -6,7 +6,7 @@ why a union needs no backtracking beyond its own options: the first that reads t
 
 from __future__ import annotations
 
-from typing import NamedTuple, assert_never
+from typing import Any, assert_never
 
 from smoldiff.scaffold.language import read_slot
 from smoldiff.scaffold.lexer import content_span, decoded
@@ -26,16 +26,8 @@ from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.nodes import Opaque, String
 from smoldiff.schema.pointers import escape
 
-
-class Mark(NamedTuple):
-    """How far a walk was, to come back to after a wrong option."""
-
-    pos: int
-    num_written: int
-    num_fields: int
-    num_keys: int
-    num_lengths: int
-    num_branches: int
+Mark = tuple[int, ...]  # how far a walk was: the position, then the length of each list
+Read = tuple[int, list[list[Any]]]  # where a read ended, then what it added to each list
 
 
 class Walk:
@@ -50,7 +42,8 @@ class Walk:
         self.lengths: list[tuple[str, int]] = []
         self.branches: list[tuple[str, int]] = []
         self.furthest = 0
-        self._refuted: set[tuple[int, int]] = set()
+        self._refuted: set[tuple[int, int]] = set()  # options by identity and position
+        self._read: dict[tuple[int, int], Read] = {}  # branches likewise
 
     def walk(self, piece: Piece, at: str) -> None:
         """Read the piece at the instance pointer `at`, or write what is left of it. Raises NotAPrefix."""
@@ -197,24 +190,41 @@ class Walk:
         if self.pos == self.end:
             self.walk(branch.options[first], at)
             return
+        key = (id(branch), self.pos)
+        if key in self._read:
+            self._repeat_read(self._read[key])
+            return
+        mark = self._mark()
         for idx in (first, *(num for num in range(len(branch.options)) if num != first)):
-            if self._reads(branch.options[idx], at):
+            if self._reads(branch.options[idx], at, mark):
                 self.branches.append((at, idx))
+                if self.pos < self.end:
+                    self._read[key] = self._since(mark)
                 return
         raise self.fail()
 
-    def _reads(self, option: Piece, at: str) -> bool:
+    def _reads(self, option: Piece, at: str, mark: Mark) -> bool:
         key = (id(option), self.pos)
         if key in self._refuted:
             return False
-        mark = self._mark()
         try:
             self.walk(option, at)
+            if isinstance(option, Literal) and self._is_cut_number():
+                raise self.fail()
         except NotAPrefix:
             self._refuted.add(key)
             self._rewind(mark)
             return False
         return True
+
+    def _is_cut_number(self) -> bool:
+        """Whether a constant was read out of a longer number: 1 out of 12. Only that could end in two places."""
+        around = self.text[self.pos - 1 : self.pos + 1]
+        return (
+            len(around) == 2
+            and around[0] in _DIGITS
+            and (around[1] in _DIGITS or around[1] in ".eE")
+        )
 
     def _repeat(self, repeat: Repeat) -> None:
         wanted = min(self.given.lengths.get("", 1), repeat.max_count)
@@ -228,24 +238,27 @@ class Walk:
             count += 1
 
     def _mark(self) -> Mark:
-        return Mark(
-            self.pos,
-            len(self.written),
-            len(self.fields),
-            len(self.keys),
-            len(self.lengths),
-            len(self.branches),
-        )
+        return (self.pos, *(len(found) for found in self._found()))
 
     def _rewind(self, mark: Mark) -> None:
-        self.pos = mark.pos
-        del self.written[mark.num_written :]
-        del self.fields[mark.num_fields :]
-        del self.keys[mark.num_keys :]
-        del self.lengths[mark.num_lengths :]
-        del self.branches[mark.num_branches :]
+        self.pos = mark[0]
+        for found, num in zip(self._found(), mark[1:], strict=True):
+            del found[num:]
+
+    def _since(self, mark: Mark) -> Read:
+        return self.pos, [found[num:] for found, num in zip(self._found(), mark[1:], strict=True)]
+
+    def _repeat_read(self, read: Read) -> None:
+        """Take over what an earlier option found at the same place: nested unions else cost exponential time."""
+        self.pos = read[0]
+        for found, again in zip(self._found(), read[1], strict=True):
+            found += again
+
+    def _found(self) -> tuple[list[Any], ...]:
+        return self.written, self.fields, self.keys, self.lengths, self.branches
 
 
+_DIGITS = "0123456789"
 _NO_KEYS: frozenset[str] = frozenset()
 
 

@@ -1,0 +1,68 @@
+"""Slots and decisions in a few words, for people."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from smoldiff.scaffold.pieces import Items, Language
+from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
+
+_MAX_SHOWN = 60
+
+
+def describe(language: Language) -> str:
+    """What may stand in a slot: `string`, `date`, `integer 1..9`, `"a"|"b"`."""
+    match language:
+        case String():
+            return _describe_string(language)
+        case Integer(minimum=low, maximum=high):
+            return "integer" + _range(low, high)
+        case Number():
+            return _describe_number(language)
+        case Boolean():
+            return "true|false"
+        case Enum(texts=texts):
+            return shortened("|".join(texts))
+        case Opaque():
+            return "any JSON"
+        case _:
+            assert_never(language)
+
+
+def describe_count(items: Items) -> str:
+    """How many items an array may have: `0..5`, `≥1`, `2`."""
+    most = len(items.prefix) if items.item is None else items.max_items
+    if most == items.min_items:
+        return str(most)
+    return _range(items.min_items, most).strip()
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def _describe_string(language: String) -> str:
+    words = language.format or "string"
+    if language.min_length or language.max_length is not None:
+        words += _range(language.min_length, language.max_length) + " characters"
+    return words if language.pattern is None else f"{words} /{shortened(language.pattern)}/"
+
+
+def _describe_number(language: Number) -> str:
+    limits = {
+        "≥": language.minimum,
+        ">": language.exclusive_minimum,
+        "≤": language.maximum,
+        "<": language.exclusive_maximum,
+    }
+    return " ".join(
+        ["number", *(f"{sign}{bound}" for sign, bound in limits.items() if bound is not None)]
+    )
+
+
+def _range(low: int | None, high: int | None) -> str:
+    if low is not None and high is not None:
+        return f" {low}..{high}"
+    if low is not None:
+        return f" ≥{low}"
+    return "" if high is None else f" ≤{high}"
