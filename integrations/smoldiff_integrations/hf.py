@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import torch
+from torch import Tensor
+
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
 from smoldiff.decode.request import CallOptions, finish, plan, start_from_ids
 from smoldiff.decode.result import CallResult
 from smoldiff.errors import RequestError
-from torch import Tensor
 
 # Shapes: B rows, L prompt tokens, N tokens of prompt and answer.
 

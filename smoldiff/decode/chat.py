@@ -84,24 +84,26 @@ PROBE_TOOL = Tool("probe_a", "A probe.", PROBE_PARAMETERS, {}, "")
 
 
 def detect_style(tokenizer: Any, vocabulary: Vocabulary) -> CallStyle:
-    """How this base writes calls: its chat template renders two probe calls, and their frame is read off.
+    """How this base writes calls: its chat template renders probe calls, and their frame is read off.
 
-    A template that renders no calls (SmolLM3's) gives the Hermes form, which its instructions ask for.
+    A template that renders no calls (SmolLM3's), or in a form of its own, gives the Hermes form, which SmolLM3's
+    instructions ask for.
     """
-    style = _probe(tokenizer) if tokenizer.chat_template else None
-    style = style or CallStyle()
+    found = (_probe(tokenizer, names) for names in ("ab", "a")) if tokenizer.chat_template else ()
+    style = next((style for style in found if style is not None), CallStyle())
     frame = style.begin + style.end + style.between
     return replace(style, special=tuple(t for t in vocabulary.added if t in frame))
 
 
-def _probe(tokenizer: Any) -> CallStyle | None:
+def _probe(tokenizer: Any, names: str) -> CallStyle | None:
+    """The frame that the template puts around calls of probe_a (and probe_b), or None."""
     calls = [
         {
             "id": f"call0000{n}",
             "type": "function",
             "function": {"name": f"probe_{n}", "arguments": {"k": "v"}},
         }
-        for n in "ab"
+        for n in names
     ]
     try:
         plain = _render(tokenizer, {"role": "assistant", "content": "PROBE-TEXT"})
@@ -110,9 +112,9 @@ def _probe(tokenizer: Any) -> CallStyle | None:
         log.debug("the chat template renders no calls: %s", problem)
         return None
     head, _, tail = plain.rpartition("PROBE-TEXT")
-    if not framed.startswith(head) or not framed.endswith(tail) or '"probe_b"' not in framed:
+    if not framed.startswith(head) or not framed.endswith(tail):
         return None
-    return _read_frame(framed[len(head) : len(framed) - len(tail)])
+    return _read_frame(framed[len(head) : len(framed) - len(tail)], len(names))
 
 
 def _render(tokenizer: Any, answer: Message) -> str:
@@ -122,25 +124,23 @@ def _render(tokenizer: Any, answer: Message) -> str:
     return str(text)
 
 
-def _read_frame(answer: str) -> CallStyle | None:
-    """begin {call} end between begin {call} end"""
+def _read_frame(answer: str, num_calls: int) -> CallStyle | None:
+    """begin {call} end, or begin {call} end between begin {call} end"""
     decoder = json.JSONDecoder()
     first = answer.find("{")
     try:
         call, stop = decoder.raw_decode(answer, first)
-        second = answer.find("{", stop)
+        second = answer.find("{", stop) if num_calls > 1 else first
         _, last = decoder.raw_decode(answer, second)
     except ValueError:
         return None
-    begin, middle, end = answer[:first], answer[stop:second], answer[last:]
-    if (
-        not middle.startswith(end)
-        or not middle.endswith(begin)
-        or list(call.values()) != ["probe_a", {"k": "v"}]
-    ):
+    if list(call.values()) != ["probe_a", {"k": "v"}]:
         return None
+    begin, middle, end = answer[:first], answer[stop:second], answer[last:]
     name_key, arguments_key = call
+    if num_calls == 1:
+        return CallStyle(begin, end, "", name_key, arguments_key)
+    if not middle.startswith(end) or not middle.endswith(begin):
+        return None
     between = middle[len(end) : len(middle) - len(begin)]
-    return CallStyle(
-        begin=begin, end=end, between=between, name_key=name_key, arguments_key=arguments_key
-    )
+    return CallStyle(begin, end, between, name_key, arguments_key)

@@ -1,6 +1,8 @@
 """A model ready to write calls: base, tokenizer, grammar engine and call style together."""
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -101,15 +103,30 @@ def load(
     if load_in_4bit:
         options |= {"quantization_config": _four_bit(), "device_map": device}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            path, revision=revision, trust_remote_code=trust_remote_code
-        )
-        model = AutoModelForCausalLM.from_pretrained(path, **options)
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                path, revision=revision, trust_remote_code=trust_remote_code
+            )
+            model = AutoModelForCausalLM.from_pretrained(path, **options)
     except (OSError, ValueError) as problem:
         raise ModelNotFound(f"could not load {name!r}: {str(problem).splitlines()[0]}") from problem
     if not load_in_4bit:
         model = model.to(device)
     return Model(HFBase(model.eval()), tokenizer, name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar for reading the bundled or a cached file; downloads keep theirs."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def model_path(name: str) -> str:
