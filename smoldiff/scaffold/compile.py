@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Mapping
 from threading import Lock
 
 from smoldiff.errors import InvalidSchema, RequestError
@@ -11,8 +12,9 @@ from smoldiff.scaffold.answer import CallStyle, answer_piece
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.scaffold.style import SPACED, JsonStyle
 from smoldiff.schema.dialect import check_nesting
+from smoldiff.schema.keywords import show
 from smoldiff.schema.parse import parse_schema
-from smoldiff.schema.source import Source, is_model_class, read_source
+from smoldiff.schema.source import Source, read_source, written_out
 
 MAX_CACHED = 256
 
@@ -36,12 +38,13 @@ def compile_schema(
     if max_calls < 1:
         raise RequestError(f"max_calls must be at least 1, not {max_calls}")
     style = call_style or CallStyle()
-    key = (_content(schema), style, json_style, max_calls)
+    text = _content(schema)
+    key = (text, style, json_style, max_calls)
     with _lock:
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]
-    scaffold = _compile(read_source(schema), style, json_style, max_calls)
+    scaffold = _compile(read_source(json.loads(text)), style, json_style, max_calls)
     with _lock:
         _cache[key] = scaffold
         while len(_cache) > MAX_CACHED:
@@ -59,16 +62,18 @@ def _compile(
 
 
 def _content(schema: object) -> str:
-    """The schema as text; two schemas with one text compile to the same scaffold."""
+    """The schema as JSON text. It is compiled from this text, so that nobody can change a cached scaffold's schema."""
     check_nesting(schema, "")
     try:
-        return json.dumps(schema, ensure_ascii=False, default=_model_schema)
+        text = json.dumps(written_out(schema), ensure_ascii=False, default=_plain)
+        text.encode()  # half of a surrogate pair cannot be written
     except (TypeError, ValueError) as error:
+        read_source(schema)  # which often knows better what is wrong
         raise InvalidSchema("", f"not JSON: {error}") from None
+    return text
 
 
-def _model_schema(value: object) -> object:
-    if is_model_class(value):
-        # The class name and docstring are part of a tool, so the whole tool is the content.
-        return ["pydantic", value.__name__, value.__doc__, value.model_json_schema()]  # type: ignore[attr-defined]
-    raise TypeError(f"{value!r} is not a JSON value")
+def _plain(value: object) -> dict[object, object]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{show(value)} is no JSON value")

@@ -44,7 +44,7 @@ def shortened(text: str) -> str:
 def _describe_string(language: String) -> str:
     words = language.format or "string"
     if language.min_length or language.max_length is not None:
-        words += _range(language.min_length, language.max_length) + " characters"
+        words += _range(language.min_length or None, language.max_length) + " characters"
     return words if language.pattern is None else f"{words} /{shortened(language.pattern)}/"
 
 

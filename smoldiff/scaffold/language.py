@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import assert_never
 
@@ -23,6 +23,7 @@ from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _CUT_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)?")
+_MAX_ESCAPED = 6  # characters that one character takes as an escape
 _MAX_DIGITS = 400  # longer than any bound: a float ends at 309 digits
 
 # Wide on purpose: they only tell one branch of a union from another.
@@ -123,18 +124,18 @@ def _read_value(language: Enum, text: str, pos: int) -> Span:
     if end < 0:
         return NO_MATCH
     written = text[pos:end]
-    if is_done:
-        return (
-            (end, True)
-            if written in language.texts or _normal(written) in language.texts
-            else NO_MATCH
-        )
-    longer = [one for one in language.texts if one.startswith(written)]
-    return (end, False) if longer else NO_MATCH
+    if not is_done:
+        return (end, False) if any(one.startswith(written) for one in language.texts) else NO_MATCH
+    return (
+        (end, True) if written in language.texts or _is_other_form(language, written) else NO_MATCH
+    )
 
 
-def _normal(written: str) -> str:
-    return SPACED.dumps(json.loads(written))
+def _is_other_form(language: Enum, written: str) -> bool:
+    """Whether the text is one of the values in other spacing or with other escapes."""
+    if len(written) > _MAX_ESCAPED * max(map(len, language.texts)):
+        return False  # nor is it parsed: it may be nested more deeply than json.loads bears
+    return SPACED.dumps(json.loads(written)) in language.texts
 
 
 def _read_integer(language: Integer, text: str, pos: int, is_exact: bool) -> Span:
@@ -161,7 +162,7 @@ def _is_integer_within(language: Integer, value: int, is_done: bool, is_exact: b
         return False
     if low is not None and value < low and (is_done or value < 0):
         return False
-    return not (is_done and is_exact and step is not None and Decimal(value) % Decimal(str(step)))
+    return not (is_done and is_exact and step is not None and Fraction(value) % Fraction(str(step)))
 
 
 def _read_number(language: Number, text: str, pos: int, is_exact: bool) -> Span:
@@ -184,4 +185,4 @@ def _read_number(language: Number, text: str, pos: int, is_exact: bool) -> Span:
 def _is_multiple(digits: str, step: float) -> bool:
     if "e" in digits or "E" in digits or len(digits) > _MAX_DIGITS:
         return True  # an exponent can make the exact quotient as long as it likes
-    return Decimal(digits) % Decimal(str(step)) == 0
+    return Fraction(digits) % Fraction(str(step)) == 0

@@ -61,7 +61,8 @@ TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 
 def is_number(value: object) -> bool:
     """An int or a finite float, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return is_whole or (isinstance(value, float) and math.isfinite(value))
 
 
 def is_count(value: object) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 
 def child(pointer: str, *steps: str | int) -> str:
     """The pointer of something below `pointer`; each step is escaped."""
@@ -16,7 +14,7 @@ def escape(step: str) -> str:
 
 
 def steps(pointer: str) -> list[str]:
-    """The unescaped steps of a pointer; an URI fragment's percent escapes are undone as well."""
+    """The unescaped steps of a pointer."""
     if not pointer:
         return []
-    return [unquote(s).replace("~1", "/").replace("~0", "~") for s in pointer[1:].split("/")]
+    return [s.replace("~1", "/").replace("~0", "~") for s in pointer[1:].split("/")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from smoldiff.errors import UnresolvableRef
 from smoldiff.schema.pointers import child, steps
@@ -68,7 +69,7 @@ class Document:
                 at,
                 f"$ref {ref!r} leaves this document, and nothing is ever fetched; copy it into $defs",
             )
-        return fragment
+        return unquote(fragment)
 
     def _anchor(self, name: str, at: str) -> str:
         for pointer, schema in _located(self.root):

@@ -60,6 +60,13 @@ def read_source(schema: object) -> Source:
     )
 
 
+def written_out(schema: object) -> object:
+    """The same schema with Pydantic model classes as what they stand for: a schema, in a list a tool."""
+    if isinstance(schema, list | tuple):
+        return [_model_tool(one) if is_model_class(one) else one for one in schema]
+    return schema.model_json_schema() if is_model_class(schema) else schema  # type: ignore[attr-defined]
+
+
 def is_model_class(value: object) -> bool:
     """Whether this is a Pydantic model class; asks no import of pydantic."""
     return inspect.isclass(value) and callable(getattr(value, "model_json_schema", None))
