@@ -14,7 +14,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 out = Console()
 err = Console(stderr=True)
 
-ModelName = Annotated[str, typer.Option("--model", "-m", help="bundled model, Hugging Face name, or folder")]
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", help="bundled model, Hugging Face name, or folder")
+]
 
 
 def read_json(path: Path) -> Any:
@@ -39,7 +41,9 @@ def call(
     tools: Annotated[Path, typer.Option(help="JSON file: a schema, a tool, or a list of tools")],
     model: ModelName = "smoldiff-nano",
     mode: Annotated[str, typer.Option(help="verified or ar")] = "verified",
-    drafter: Annotated[str, typer.Option(help="scaffold, copy, parallel, joined with +")] = "parallel+copy",
+    drafter: Annotated[
+        str, typer.Option(help="scaffold, copy, parallel, joined with +")
+    ] = "parallel+copy",
     tool_choice: Annotated[str, typer.Option(help="required, auto, or a tool's name")] = "required",
     temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="makes sampling repeatable")] = None,
@@ -72,7 +76,9 @@ def call(
 
 @app.command()
 def explain(
-    schema: Annotated[Path, typer.Argument(help="JSON file: a schema, a tool, or a list of tools; - for stdin")],
+    schema: Annotated[
+        Path, typer.Argument(help="JSON file: a schema, a tool, or a list of tools; - for stdin")
+    ],
     model: ModelName = "smoldiff-nano",
 ) -> None:
     """Show a schema's scaffold: what is certain, each slot, each decision, how many tokens are free."""

@@ -22,7 +22,11 @@ DEMO_TOOLS = [
                     "restaurant_name": {"type": "string", "description": "Name of the restaurant"},
                     "city": {"type": "string", "description": "City of the restaurant"},
                     "time": {"type": "string", "description": "Time of the reservation, 24 hours"},
-                    "party_size": {"type": "integer", "enum": [1, 2, 3, 4, 5, 6], "description": "Number of people"},
+                    "party_size": {
+                        "type": "integer",
+                        "enum": [1, 2, 3, 4, 5, 6],
+                        "description": "Number of people",
+                    },
                 },
                 "required": ["restaurant_name", "city", "time"],
             },
@@ -59,7 +63,9 @@ def print_result(console: Console, result: CallResult) -> None:
 
 def statistics(results: list[tuple[str, CallResult]]) -> Table:
     """One row a result: tokens, passes, and where the time went."""
-    table = Table("", "tokens", "base passes", "drafted", "accepted", "prefill ms", "decode ms", box=None)
+    table = Table(
+        "", "tokens", "base passes", "drafted", "accepted", "prefill ms", "decode ms", box=None
+    )
     for name, result in results:
         s = result.stats
         decode_ms = s.total_ms - s.ms["prefill"]
@@ -81,7 +87,9 @@ def run_demo(console: Console) -> None:
     console.print(DEMO_MESSAGE, highlight=False)
     console.rule("call")
     for call in verified.calls:
-        console.print(f"[bold cyan]{escape(call.name or '')}[/] {escape(call.text)}", highlight=False)
+        console.print(
+            f"[bold cyan]{escape(call.name or '')}[/] {escape(call.text)}", highlight=False
+        )
     console.rule("cost")
     console.print(statistics([("verified", verified), ("plain AR", plain)]))
     is_same = verified.token_ids == plain.token_ids

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from smoldiff.scaffold.heads import branch
 from smoldiff.scaffold.lower import Lowering
-from smoldiff.scaffold.pieces import Branch, Entry, Keys, Literal, Piece, Repeat, Sequence
+from smoldiff.scaffold.pieces import Entry, Keys, Literal, Piece, Repeat, Sequence
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.nodes import Node
 from smoldiff.schema.source import Source, Tool
@@ -39,7 +40,7 @@ def answer_piece(
         _call(tool, lowering.lower(node).piece, call_style, json_style)
         for tool, node in zip(source.tools, nodes, strict=True)
     )
-    choice = calls[0] if len(calls) == 1 else Branch("", calls, source.names)
+    choice = calls[0] if len(calls) == 1 else branch("", calls, source.names, json_style)
     begin, end, between = (
         split_special(text, call_style.special)
         for text in (call_style.begin, call_style.end, call_style.between)

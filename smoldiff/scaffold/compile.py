@@ -63,11 +63,11 @@ def _compile(
 
 def _content(schema: object) -> str:
     """The schema as JSON text. It is compiled from this text, so that nobody can change a cached scaffold's schema."""
-    check_nesting(schema, "")
     try:
         text = json.dumps(written_out(schema), ensure_ascii=False, default=_plain)
         text.encode()  # half of a surrogate pair cannot be written
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
+        check_nesting(schema, "")
         read_source(schema)  # which often knows better what is wrong
         raise InvalidSchema("", f"not JSON: {error}") from None
     return text

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from smoldiff.scaffold.heads import branch
 from smoldiff.scaffold.pieces import (
-    Branch,
     Entry,
     Items,
     Keys,
@@ -118,7 +118,7 @@ class Lowering:
     def _lower_union(self, node: Union) -> Lowered:
         options = [self.lower(branch) for branch in node.branches]
         labels = tuple(label(branch) for branch in node.branches)
-        piece = Branch(node.pointer, tuple(option.piece for option in options), labels)
+        piece = branch(node.pointer, tuple(option.piece for option in options), labels, self.style)
         return Lowered(piece, options[0].num_pieces, _depth(options))
 
     def _restyled(self, text: str) -> str:

@@ -68,11 +68,12 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One of several options, each with a label for people."""
+    """One of several options, each with a label for people and the text that it surely begins with."""
 
     pointer: str
     options: tuple[Piece, ...]
     labels: tuple[str, ...]
+    heads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

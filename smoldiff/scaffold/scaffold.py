@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.scaffold.cursor import NO_CHOICES, Choices, Remainder, resume
@@ -10,6 +11,9 @@ from smoldiff.scaffold.pieces import Piece
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.nodes import Node
 from smoldiff.schema.source import Source
+
+if TYPE_CHECKING:
+    from smoldiff.template.template import Template
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,3 +37,12 @@ class Scaffold:
         Raises smoldiff.scaffold.cursor.NotAPrefix if no answer begins like this.
         """
         return resume(self.root, self.json_style, prefix, choices)
+
+    def bind(self, tokenizer: Any) -> Template:
+        """The template of this scaffold for a Hugging Face fast tokenizer, cached by content.
+
+        Raises TemplateError where they do not fit together.
+        """
+        from smoldiff.template.bind import bind
+
+        return bind(self, tokenizer)
