@@ -1,0 +1,172 @@
+"""Whole calls: how right, how fast, and how many tokens a draft gets right. All systems in one run, side by side.
+
+    python benchmarks/bench_calls.py --data dev.jsonl.gz --limit 300 --drafters scaffold,parallel+copy \\
+        --skip-forced --peers xgrammar,llguidance --by-source --out rows.jsonl
+
+The baseline is `ar`: one base pass a token under the same grammar. Systems take turns example by example, in an order
+that rotates, after a warm-up on other examples. Tools are compiled before the clock starts, and that time is its own
+line. --limit takes the first rows of a shuffle by --seed, so that they stand for the whole file.
+
+The table goes to stderr; the JSON lines, one a system (and source), to --out or stdout.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from calls.answers import Answer
+from calls.conditions import conditions
+from calls.data import Example, read_examples, sample
+from calls.parse import Frame
+from calls.report import in_words, json_line, missing_peers_note, table
+from calls.score import score
+from calls.summary import ALL, Record, groups, summarise
+from calls.systems import AR, System, library_systems, run
+from peers import HOMES, load_peer
+from rich.console import Console
+from rich.progress import track
+
+import smoldiff
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse(arguments)
+    console = Console(stderr=True, width=args.width)
+    examples = sample(read_examples(args.data), None, args.seed)
+    measured = examples if args.limit is None else examples[: args.limit]
+    # Examples that are not measured warm up best; without any, the last one measured is the coldest.
+    warm_up = (examples[len(measured) :] or examples[::-1])[: args.warm_up]
+    model = smoldiff.load(args.model, device=args.device, dtype=args.dtype)
+    systems, missing = make_systems(model, args)
+    records = list(measure(systems, measured, warm_up, frame_of(model), console))
+    under = {
+        "data": args.data.name,
+        "limit": args.limit,
+        "seed": args.seed,
+        "max_tokens": args.max_tokens,
+        **conditions(model, [p for p in args.peers if p not in missing]),
+    }
+    lines = report(records, [s.name for s in systems], under, args.by_source, console)
+    console.print(in_words(under), missing_peers_note(missing), sep="\n", soft_wrap=True)
+    write_lines(lines, args.out)
+    if args.answers:
+        write_lines(map(answer_line, records), args.answers)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="examples, .jsonl or .jsonl.gz")
+    add("--modes", type=split, default=["ar", "verified"])
+    add("--drafters", type=split, default=["scaffold", "parallel+copy"], help="for mode verified")
+    add("--limit", type=int, help="how many examples (default: all)")
+    add("--model", default="smoldiff-nano", help="as smoldiff.load takes it")
+    add("--device")
+    add("--dtype", default="auto")
+    add("--seed", type=int, default=0, help="of the shuffle")
+    add("--peers", type=split, default=[], help="any of " + ", ".join(HOMES))
+    add("--max-tokens", type=int, default=256)
+    add("--skip-forced", action="store_true", help="also ar without the tokens the grammar forces")
+    add("--by-source", action="store_true", help="also a table and rows for each source")
+    add("--warm-up", type=int, default=2, help="examples answered before the clock counts")
+    add("--out", type=Path, help="where the JSON lines go (default: stdout)")
+    add("--answers", type=Path, help="also write every single answer there, as JSON lines")
+    add("--width", type=int, help="columns of the table (default: the terminal's)")
+    args = parser.parse_args(arguments)
+    unknown = [peer for peer in args.peers if peer not in HOMES]
+    if unknown:
+        parser.error(f"--peers: {unknown[0]!r} is not one of {', '.join(HOMES)}")
+    return args
+
+
+def split(names: str) -> list[str]:
+    return [name for name in names.split(",") if name]
+
+
+def make_systems(model: smoldiff.Model, args: argparse.Namespace) -> tuple[list[System], list[str]]:
+    """The library's systems and the peers, with the names of the peers that are not installed."""
+    systems = library_systems(model, args.modes, args.drafters, args.skip_forced, args.max_tokens)
+    missing = []
+    for name in args.peers:
+        try:
+            systems.append(load_peer(name, model, args.max_tokens))
+        except ModuleNotFoundError as problem:
+            if problem.name != name:
+                raise
+            missing.append(name)
+    return systems, missing
+
+
+def frame_of(model: smoldiff.Model) -> Frame:
+    style = model.call_style
+    return Frame(style.begin.strip(), style.end.strip(), style.name_key, style.arguments_key)
+
+
+def measure(
+    systems: Sequence[System],
+    examples: Sequence[Example],
+    warm_up: Sequence[Example],
+    frame: Frame,
+    console: Console,
+) -> Iterator[Record]:
+    """Every system on every example, the first system moving by one each time."""
+    for example in warm_up:
+        for system in systems:
+            run(system, example)
+    for i, example in enumerate(track(examples, "calls", console=console, transient=True)):
+        first = i % len(systems)
+        turns = [*systems[first:], *systems[:first]]
+        answers: dict[str, Answer] = {system.name: run(system, example) for system in turns}
+        for system in systems:
+            answer = answers[system.name]
+            text = answer.text if answer.error is None else None
+            yield Record(system.name, example, answer, score(text, example, frame), answers.get(AR))
+
+
+def report(
+    records: Sequence[Record],
+    systems: Sequence[str],
+    under: dict[str, object],
+    has_sources: bool,
+    console: Console,
+) -> list[str]:
+    """Print the tables; return the JSON lines."""
+    lines = []
+    for source, group in {ALL: records, **(groups(records) if has_sources else {})}.items():
+        summaries = {s: summarise([r for r in group if r.system == s]) for s in systems}
+        console.print(table(f"{under['data']}: {source}", summaries))
+        lines += [json_line(s, source, summary, under) for s, summary in summaries.items()]
+    return lines
+
+
+def answer_line(record: Record) -> str:
+    answer, verdict = record.answer, record.score
+    row = {
+        "id": record.example.id,
+        "system": record.system,
+        "text": answer.text,
+        "error": answer.error,
+        "is_exact": verdict.is_exact,
+        "is_accepted": verdict.is_accepted,
+        "base_passes": answer.cost and answer.cost.base_passes,
+        "first_draft_accepted": answer.cost and answer.cost.first_draft_accepted,
+        "answer_tokens": answer.cost and answer.cost.answer_tokens,
+        "total_ms": answer.cost and round(answer.cost.total_ms, 3),
+    }
+    return json.dumps(row, ensure_ascii=False)
+
+
+def write_lines(lines: Iterator[str] | Sequence[str], path: Path | None) -> None:
+    text = "".join(line + "\n" for line in lines)
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

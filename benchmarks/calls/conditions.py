@@ -1,0 +1,66 @@
+"""The conditions a number was measured under. No paths: a row may be published."""
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smoldiff.decode.model import Model
+
+HERE = Path(__file__).parent
+
+
+def conditions(model: Model, peers: Iterable[str] = ()) -> dict[str, Any]:
+    """Versions, device, dtype and commit."""
+    packages = ["smoldiff", "torch", "transformers", "llguidance", *peers]
+    base = model.base.model
+    return {
+        "model": Path(model.name).name,
+        "device": device_name(base.device),
+        "num_threads": torch.get_num_threads() if base.device.type == "cpu" else None,
+        "dtype": str(base.dtype).removeprefix("torch."),
+        **{f"{name}_version": installed(name) for name in dict.fromkeys(packages)},
+        "commit": commit(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the CPU's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return cpu_name() if device.type == "cpu" else device.type
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it, else its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """The commit of this checkout, "+" behind it where tracked files differ from it; None outside a checkout."""
+    try:
+        head, changes = _git("rev-parse", "--short", "HEAD"), _git("status", "-s", "-uno")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changes else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(HERE), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

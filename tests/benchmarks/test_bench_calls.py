@@ -1,0 +1,94 @@
+"""The scripts, end to end on two examples with the bundled model."""
+
+import json
+
+import bench_calls
+import peers
+import plot_calls
+import pytest
+
+TOOL = {
+    "name": "set_light",
+    "description": "Switch a light",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "room": {"type": "string", "enum": ["kitchen", "hall"]},
+            "on": {"type": "boolean"},
+        },
+        "required": ["room", "on"],
+        "additionalProperties": False,
+    },
+}
+ROWS = [
+    {
+        "id": f"row-{i}",
+        "source": f"S{i}",
+        "tools": [TOOL],
+        "messages": [{"role": "user", "content": f"light on in the {room}"}],
+        "calls": [{"name": "set_light", "arguments": {"room": room, "on": True}}],
+    }
+    for i, room in enumerate(["kitchen", "hall"])
+]
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "two.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def bench(data, options):
+    bench_calls.main(["--data", str(data), *options.split()])
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_two_examples_from_file_to_figure(tmp_path, data, capsys):
+    rows_path, answers_path = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
+    bench(
+        data,
+        "--limit 2 --drafters scaffold,parallel+copy --skip-forced --by-source --max-tokens 64 "
+        f"--warm-up 1 --width 120 --out {rows_path} --answers {answers_path}",
+    )
+    rows = read_lines(rows_path)
+    systems = ["ar", "ar+skip_forced", "verified:scaffold", "verified:parallel+copy"]
+    assert [(r["source"], r["system"]) for r in rows] == [
+        (source, system) for source in ("all", "S0", "S1") for system in systems
+    ]
+    assert all(row["n"] == (2 if row["source"] == "all" else 1) for row in rows)
+    assert all(row["data"] == "two.jsonl" and row["seed"] == 0 for row in rows)
+    assert str(tmp_path) not in rows_path.read_text()
+    assert len(read_lines(answers_path)) == 2 * len(systems)
+    shown = capsys.readouterr()
+    assert "base passes after prefill" in shown.err
+    assert shown.out == ""
+
+    figure_path = tmp_path / "calls.svg"
+    plot_calls.main([str(rows_path), str(figure_path)])
+    assert "verified:parallel+copy" in figure_path.read_text()
+
+
+def test_a_peer_that_is_not_installed_is_said_and_the_rest_goes_on(data, capsys, monkeypatch):
+    monkeypatch.setitem(peers.HOMES, "absent_peer", ("absent_peer", "Peer"))
+    bench(data, "--limit 1 --modes ar --peers absent_peer --warm-up 0 --max-tokens 4")
+    shown = capsys.readouterr()
+    assert "not installed, so not measured: absent_peer" in " ".join(shown.err.split())
+    (row,) = map(json.loads, shown.out.splitlines())
+    assert (row["system"], row["errors"]) == ("ar", {"IncompleteCall": 1})
+
+
+def test_llguidance_peer_writes_a_valid_call(data, capsys):
+    bench(data, "--limit 1 --modes ar --peers llguidance --warm-up 0 --max-tokens 64")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["system"] for row in rows] == ["ar", "hf+llguidance"]
+    assert rows[1]["valid_pct"] + 100 * sum(rows[1]["errors"].values()) == 100
+
+
+def test_an_unknown_peer_is_refused(data, capsys):
+    with pytest.raises(SystemExit):
+        bench_calls.parse(["--data", str(data), "--peers", "nobody"])
+    assert "'nobody' is not one of xgrammar, llguidance" in capsys.readouterr().err
