@@ -58,10 +58,13 @@ class Matcher:
 
     def __init__(self, engine: LLMatcher, num_tokens: int) -> None:
         self._engine = engine
+        self._num_tokens = num_tokens
         self._words = torch.empty((num_tokens + 31) // 32, dtype=torch.int32)
 
     def advance(self, token_id: int) -> bool:
         """Take this token if the grammar allows it here; say whether it did."""
+        if token_id >= self._num_tokens:  # a padded row of the model's output
+            return False
         return bool(self._engine.try_consume_tokens([token_id]))
 
     def allowed(self, num_logits: int) -> Tensor:
