@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from smoldiff.scaffold.pieces import Literal, Piece
+from smoldiff.scaffold.reading import Care
 from smoldiff.scaffold.remainder import NO_CHOICES, Choices, Field, Gap, NotAPrefix, Remainder
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.scaffold.walk import Walk
@@ -15,18 +16,21 @@ __all__ = ["NO_CHOICES", "Choices", "Field", "Gap", "NotAPrefix", "Remainder", "
 def resume(root: Piece, style: JsonStyle, prefix: str, given: Choices) -> Remainder:
     """What follows `prefix` in a text of `root`, with its decisions over the given ones. Raises NotAPrefix.
 
-    Patterns, formats and multiples only help to tell options of a union apart. A text that breaks one is still read:
-    the grammar engine and the last gate judge them, and they may know more than Python's `re` does.
+    The prefix is read as carefully as it can be, see Care. A text that breaks a pattern is still read: the grammar
+    engine and the last gate judge it, and they may know more than Python's `re` does.
     """
     try:
-        walk = _walked(root, style, prefix, given, is_exact=True)
+        walk = _walked(root, style, prefix, given, Care.NAMED)
     except NotAPrefix:
-        walk = _walked(root, style, prefix, given, is_exact=False)
+        try:
+            walk = _walked(root, style, prefix, given, Care.EXACT)
+        except NotAPrefix:
+            walk = _walked(root, style, prefix, given, Care.LOOSE)
     return Remainder(tuple(_joined(walk.written)), tuple(walk.fields), _over(given, walk))
 
 
-def _walked(root: Piece, style: JsonStyle, prefix: str, given: Choices, *, is_exact: bool) -> Walk:
-    walk = Walk(prefix, given, style, is_exact)
+def _walked(root: Piece, style: JsonStyle, prefix: str, given: Choices, care: Care) -> Walk:
+    walk = Walk(prefix, given, style, care)
     walk.walk(root, "")
     if walk.pos < walk.end:
         raise walk.fail()

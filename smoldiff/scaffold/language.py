@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from fractions import Fraction
 from functools import lru_cache
 from typing import assert_never
@@ -94,12 +95,14 @@ def _is_shaped(language: String, text: str, pos: int, end: int) -> bool:
 
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(pattern)
-    except re.error:
-        return (
-            None  # JavaScript knows patterns that Python does not; the grammar engine judges those
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the schema's author cannot heed what Python plans for its own syntax
+        try:
+            return re.compile(pattern)
+        except (re.error, OverflowError, RecursionError):
+            return None  # JavaScript knows patterns that Python does not; the grammar engine judges those
 
 
 def _read_content(language: Enum, text: str, pos: int) -> Span:

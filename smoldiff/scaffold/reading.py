@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 from smoldiff.scaffold.language import read_slot
@@ -13,12 +14,20 @@ Mark = tuple[int, ...]  # how far a walk was: the position, then the length of e
 Found = tuple[int, list[list[Any]]]  # where a read ended, then what it added to each list
 
 
+class Care(IntEnum):
+    """How closely a prefix is read; what is more careful tells options of a union apart better."""
+
+    LOOSE = 0  # patterns, formats and multiples are not looked at
+    EXACT = 1  # they are
+    NAMED = 2  # and an option of a union may not hold keys that it does not name
+
+
 class Reading:
     """While `pos` is inside the text, pieces are read from it; from its end on they are written."""
 
-    def __init__(self, text: str, given: Choices, style: JsonStyle, is_exact: bool) -> None:
+    def __init__(self, text: str, given: Choices, style: JsonStyle, care: Care) -> None:
         self.text, self.end, self.pos = text, len(text), 0
-        self.given, self.style, self.is_exact = given, style, is_exact
+        self.given, self.style, self.care = given, style, care
         self.written: list[str | Literal | Gap] = []
         self.fields: list[Field] = []
         self.keys: list[tuple[str, frozenset[str]]] = []
@@ -58,7 +67,7 @@ class Reading:
         if self.pos == self.end:
             self.written.append(Gap(at, slot, ""))
             return
-        end, is_done = read_slot(slot.language, self.text, self.pos, self.is_exact)
+        end, is_done = read_slot(slot.language, self.text, self.pos, self.care >= Care.EXACT)
         if end < 0:
             raise self.fail()
         self.fields.append(Field(at, self.pos, end, is_done))

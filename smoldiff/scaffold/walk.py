@@ -21,7 +21,7 @@ from smoldiff.scaffold.pieces import (
     Sequence,
     Slot,
 )
-from smoldiff.scaffold.reading import Found, Mark, Reading
+from smoldiff.scaffold.reading import Care, Found, Mark, Reading
 from smoldiff.scaffold.remainder import Choices, Gap, NotAPrefix
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.nodes import Opaque, String
@@ -34,8 +34,9 @@ _NO_KEYS: frozenset[str] = frozenset()
 class Walk(Reading):
     """A reading that knows the pieces."""
 
-    def __init__(self, text: str, given: Choices, style: JsonStyle, is_exact: bool) -> None:
-        super().__init__(text, given, style, is_exact)
+    def __init__(self, text: str, given: Choices, style: JsonStyle, care: Care) -> None:
+        super().__init__(text, given, style, care)
+        self._num_branches_open = 0
         self._refuted: set[tuple[int, int]] = (
             set()
         )  # options that did not read, by identity and position
@@ -112,14 +113,17 @@ class Walk(Reading):
 
     def _other_entry(self, keys: Keys, idx: int, at: str, separator: str) -> None:
         """A key that the schema does not name, with any value: the last ones of an open object."""
-        if not keys.is_open or _has_required(keys, idx):
+        is_refused = self.care == Care.NAMED and self._num_branches_open > 0
+        if is_refused or not keys.is_open or _has_required(keys, idx):
             raise self.fail()
         self.literal(separator + '"')
         end, is_done = content_span(self.text, self.pos)
-        name = decoded(self.text, self.pos, end)
-        inside = f"{at}/{escape(name)}"
-        if end < 0 or (is_done and any(entry.key == name for entry in keys.entries)):
+        if end < 0:
             raise self.fail()
+        name = decoded(self.text, self.pos, end)
+        if is_done and any(entry.key == name for entry in keys.entries):
+            raise self.fail()
+        inside = f"{at}/{escape(name)}"
         if not is_done:
             self.written.append(
                 Gap(inside, Slot(keys.pointer, String(keys.pointer)), self.text[self.pos : end])
@@ -173,6 +177,7 @@ class Walk(Reading):
         key = (id(option), self.pos)
         if key in self._refuted:
             return False
+        self._num_branches_open += 1
         try:
             self.walk(option, at)
             if isinstance(option, Literal) and self._is_cut_number():
@@ -181,6 +186,8 @@ class Walk(Reading):
             self._refuted.add(key)
             self.rewind(mark)
             return False
+        finally:
+            self._num_branches_open -= 1
         return True
 
     def _is_cut_number(self) -> bool:

@@ -159,6 +159,13 @@ def test_other_keys_of_an_open_object_come_last_with_any_value():
         ([{"type": "string", "pattern": "^a"}, {"type": "string", "pattern": "^b"}], '"bb"'),
         ([{"type": "integer", "multipleOf": 7}, {"type": "integer"}], "13"),
         ([{"enum": ["a", "b"]}, {"type": "string"}], '"ab"'),
+        (
+            [
+                {"type": "object", "properties": {"a": {}}},
+                {"type": "object", "properties": {"b": {}}},
+            ],
+            '{"b": 1}',
+        ),
         ([{"type": "null"}, {"enum": [1, "a", [1, 2]]}], "[1, 2]"),
     ],
     ids=str,
@@ -166,6 +173,12 @@ def test_other_keys_of_an_open_object_come_last_with_any_value():
 def test_a_union_takes_the_option_that_the_whole_value_fits(options, text):
     rest = compile_schema({"type": "array", "items": {"anyOf": options}}).resume(f"[{text}, ")
     assert rest.choices.branches["/0"] == 1
+
+
+@pytest.mark.parametrize("pattern", ["(?<x>a)", "[[a]b--c]", "a{99999999999}", "("])
+def test_a_pattern_that_python_cannot_compile_is_not_looked_at(pattern):
+    schema = {"type": "array", "items": {"type": "string", "pattern": pattern}}
+    assert compile_schema(schema).resume('["b"').fields[0].is_done
 
 
 def test_a_pattern_never_refuses_a_text_that_the_grammar_let_pass():
