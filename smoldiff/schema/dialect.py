@@ -51,7 +51,7 @@ def check_dialect(schema: object, at: str) -> None:
 def check_nesting(schema: object, at: str) -> None:
     """Raise UnsupportedSchema if the JSON is nested deeper than MAX_NESTING."""
     level = _containers([schema])
-    for _ in range(MAX_NESTING):
+    for _ in range(MAX_NESTING + 1):
         if not level:
             return
         level = _containers(
