@@ -8,11 +8,11 @@ from typing import Any
 from jsonschema import FormatChecker
 from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
 
 from smoldiff.decode.result import ToolCall
 from smoldiff.errors import InvalidCall
 from smoldiff.scaffold.answer import CallStyle
+from smoldiff.schema.dialect import validator_class
 from smoldiff.schema.source import Source
 
 
@@ -83,8 +83,5 @@ def _validate(value: Any, schema: Any, text: str) -> None:
 
 @lru_cache(maxsize=256)
 def _validator(schema_text: str) -> Validator:
-    from jsonschema import Draft202012Validator
-
     schema = json.loads(schema_text)
-    kind = validator_for(schema, default=Draft202012Validator)
-    return kind(schema, format_checker=FormatChecker())
+    return validator_class(schema)(schema, format_checker=FormatChecker())

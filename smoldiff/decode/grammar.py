@@ -43,14 +43,13 @@ class AnswerForm:
 class Grammar:
     """A compiled answer grammar for one tokenizer. `matcher()` starts a new answer."""
 
-    _tokenizer: LLTokenizer = field(repr=False)
-    text: str
     is_superset: bool
+    """The engine cannot express all of the schema: what it allows may yet fail the last gate."""
+    _start: LLMatcher = field(repr=False)
+    _num_tokens: int
 
     def matcher(self) -> "Matcher":
-        return Matcher(
-            LLMatcher(self._tokenizer, self.text, log_level=0), self._tokenizer.vocab_size
-        )
+        return Matcher(self._start.deep_copy(), self._num_tokens)
 
 
 class Matcher:
@@ -122,23 +121,26 @@ class GrammarEngine:
         return known
 
     def _compile_new(self, form: AnswerForm, strict: str) -> Grammar:
-        if not LLMatcher.validate_grammar(strict, self._engine):
-            return Grammar(self._engine, strict, is_superset=False)
-        superset = HEADER + answer_rules(form, self.vocabulary, SUPERSET)
-        problem = LLMatcher.validate_grammar(superset, self._engine)
-        if not problem or problem.startswith("WARNING"):
-            return Grammar(self._engine, superset, is_superset=True)
-        raise self._locate(form, problem)
+        matcher = self._matcher(strict)
+        is_superset = matcher.is_error()
+        if is_superset:
+            matcher = self._matcher(HEADER + answer_rules(form, self.vocabulary, SUPERSET))
+        if matcher.is_error():
+            raise self._locate(form, matcher.get_error())
+        return Grammar(is_superset, matcher, self._engine.vocab_size)
+
+    def _matcher(self, rules: str) -> LLMatcher:
+        """A matcher at the start of an answer; it holds an error where the rules are refused."""
+        return LLMatcher(self._engine, rules, log_level=0)
 
     def _locate(self, form: AnswerForm, problem: str) -> SchemaError:
         """The error of the first tool whose schema alone is refused."""
-        for i, tool in enumerate(form.source.tools):
-            rule = HEADER + "start: " + json_rule(tool.parameters, form.json_style, SUPERSET)
-            refusal = LLMatcher.validate_grammar(rule, self._engine)
-            if refusal and not refusal.startswith("WARNING"):
-                return UnsupportedSchema(
-                    f"/{i}/parameters", f"tool {tool.name!r}: {_first_line(refusal)}"
-                )
+        for tool in form.source.tools:
+            rule = "start: " + json_rule(tool.parameters, form.json_style, SUPERSET)
+            alone = self._matcher(HEADER + rule)
+            if alone.is_error():
+                refusal = _first_line(alone.get_error())
+                return UnsupportedSchema(tool.pointer, f"tool {tool.name!r}: {refusal}")
         return UnsupportedSchema("", _first_line(problem))
 
 

@@ -13,10 +13,12 @@ from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.decode.given import narrow
 from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.model import Model
+from smoldiff.decode.ranking import likely_tool
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.sampling import Sampling
 from smoldiff.errors import IncompleteCall, PromptTooLong, RequestError, UnknownTool
 from smoldiff.scaffold.compile import compile_schema
+from smoldiff.scaffold.cursor import Choices
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.source import Source, read_source
@@ -191,7 +193,9 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
     if plan.drafter is None:
         return None
     text = model.vocabulary.bytes_of(prompt_ids).decode(errors="replace")
-    return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text))
+    tool_idx = likely_tool(plan.form.source.tools, text)
+    choices = Choices(branches={"/0": tool_idx})
+    return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
 
 
 def finish(plan: Plan, answer: Answer) -> CallResult:
