@@ -1,7 +1,7 @@
 """Whole calls: how right, how fast, and how many tokens a draft gets right. All systems in one run, side by side.
 
     python benchmarks/bench_calls.py --data dev.jsonl.gz --limit 300 --drafters scaffold,parallel+copy \\
-        --skip-forced --peers xgrammar,llguidance --by-source --out rows.jsonl
+        --skip-forced --peers xgrammar,llguidance --by-source --threads 1 --out rows.jsonl
 
 The baseline is `ar`: one base pass a token under the same grammar. Systems take turns example by example, in an order
 that rotates, after a warm-up on other examples. Tools are compiled before the clock starts, and that time is its own
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from calls.answers import Answer
 from calls.conditions import conditions
 from calls.data import Example, read_examples, sample
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = examples if args.limit is None else examples[: args.limit]
     # Examples that are not measured warm up best; without any, the last one measured is the coldest.
     warm_up = (examples[len(measured) :] or examples[::-1])[: args.warm_up]
+    if args.threads:
+        torch.set_num_threads(args.threads)
     model = smoldiff.load(args.model, device=args.device, dtype=args.dtype)
     systems, missing = make_systems(model, args)
     records = list(measure(systems, measured, warm_up, frame_of(model), console))
@@ -67,6 +70,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--model", default="smoldiff-nano", help="as smoldiff.load takes it")
     add("--device")
     add("--dtype", default="auto")
+    add(
+        "--threads", type=int, help="CPU threads; one is steadiest on a machine that others use too"
+    )
     add("--seed", type=int, default=0, help="of the shuffle")
     add("--peers", type=split, default=[], help="any of " + ", ".join(HOMES))
     add("--max-tokens", type=int, default=256)

@@ -30,6 +30,7 @@ LINES = (
     ("ms a call, mean", "total_mean_ms", ".1f"),
     ("ms prefill, median", "prefill_median_ms", ".1f"),
     ("ms after prefill, median", "decode_median_ms", ".1f"),
+    ("ms around both, median", "other_median_ms", ".1f"),
     ("ms to compile tools, once", "compile_median_ms", ".1f"),
     ("times as fast as ar", "speed_vs_ar", ".2f"),
     ("  after prefill", "decode_speed_vs_ar", ".2f"),

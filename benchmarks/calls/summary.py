@@ -43,6 +43,7 @@ class Summary:
     """Mean after the prefill, as all means and times below over the answers without an error."""
     answer_tokens: float | None
     drafts: float | None
+    """Mean. One of them, little more than the frame, already stands in the prefill."""
     drafted_per_draft: float | None
     accepted_per_draft: float | None
     first_draft_accepted: float | None
@@ -53,6 +54,8 @@ class Summary:
     total_mean_ms: float | None
     prefill_median_ms: float | None
     decode_median_ms: float | None
+    other_median_ms: float | None
+    """Around both: the prompt, the last check."""
     compile_median_ms: float | None
     speed_vs_ar: float | None
     """`ar`'s total time over this system's, over the examples that both answered."""
@@ -112,6 +115,7 @@ def summarise(records: Sequence[Record]) -> Summary:
         total_mean_ms=mean(c.total_ms for c in costs),
         prefill_median_ms=middle(c.prefill_ms for c in costs),
         decode_median_ms=middle(c.decode_ms for c in costs),
+        other_median_ms=middle(c.total_ms - c.prefill_ms - c.decode_ms for c in costs),
         compile_median_ms=middle(a.compile_ms for a in answers if a.compile_ms is not None),
         speed_vs_ar=ratio(sum(b.total_ms for b, _ in pairs), sum(c.total_ms for _, c in pairs)),
         decode_speed_vs_ar=ratio(

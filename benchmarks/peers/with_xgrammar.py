@@ -35,7 +35,10 @@ class XGrammarPeer(Peer):
         try:
             arguments = {
                 f"args_{i}": xgr.Grammar.from_json_schema(
-                    tool.parameters, any_whitespace=False, separators=SEPARATORS
+                    tool.parameters,
+                    any_whitespace=False,
+                    separators=SEPARATORS,
+                    strict_mode=False,  # the schema as it is; strict would close every open object
                 )
                 for i, tool in enumerate(source.tools)
             }
