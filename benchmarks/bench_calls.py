@@ -22,6 +22,7 @@ from calls.conditions import conditions
 from calls.data import Example, read_examples, sample
 from calls.parse import Frame
 from calls.report import in_words, json_line, missing_peers_note, table
+from calls.rounding import largest_gap_shift
 from calls.score import score
 from calls.summary import ALL, Record, groups, summarise
 from calls.systems import AR, System, library_systems, run
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "max_tokens": args.max_tokens,
         **conditions(model, [p for p in args.peers if p not in missing]),
     }
+    if args.rounding:
+        under["largest_gap_shift"] = rounding(model, records)
     lines = report(records, [s.name for s in systems], under, args.by_source, console)
     console.print(in_words(under), missing_peers_note(missing), sep="\n", soft_wrap=True)
     write_lines(lines, args.out)
@@ -78,6 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--max-tokens", type=int, default=256)
     add("--skip-forced", action="store_true", help="also ar without the tokens the grammar forces")
     add("--by-source", action="store_true", help="also a table and rows for each source")
+    add("--rounding", action="store_true", help="also how far a pass's width moves ar's logits")
     add("--warm-up", type=int, default=2, help="examples answered before the clock counts")
     add("--out", type=Path, help="where the JSON lines go (default: stdout)")
     add("--answers", type=Path, help="also write every single answer there, as JSON lines")
@@ -131,6 +135,13 @@ def measure(
             answer = answers[system.name]
             text = answer.text if answer.error is None else None
             yield Record(system.name, example, answer, score(text, example, frame), answers.get(AR))
+
+
+def rounding(model: smoldiff.Model, records: Sequence[Record]) -> float | None:
+    """The largest shift of a gap between two logits over all answers of `ar`."""
+    answered = [r for r in records if r.system == AR and r.answer.token_ids]
+    shifts = [largest_gap_shift(model, r.example, r.answer.token_ids or ()) for r in answered]
+    return max(shifts, default=None)
 
 
 def report(

@@ -1,5 +1,6 @@
 """The conditions a number was measured under. No paths: a row may be published."""
 
+import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -15,17 +16,27 @@ HERE = Path(__file__).parent
 
 
 def conditions(model: Model, peers: Iterable[str] = ()) -> dict[str, Any]:
-    """Versions, device, dtype and commit."""
+    """Weights, versions, device, dtype and commit."""
     packages = ["smoldiff", "torch", "transformers", "llguidance", *peers]
     base = model.base.model
     return {
         "model": Path(model.name).name,
+        "weights": fingerprint(base),
         "device": device_name(base.device),
         "num_threads": torch.get_num_threads() if base.device.type == "cpu" else None,
         "dtype": str(base.dtype).removeprefix("torch."),
         **{f"{name}_version": installed(name) for name in dict.fromkeys(packages)},
         "commit": commit(),
     }
+
+
+def fingerprint(base: torch.nn.Module) -> str:
+    """Tells two trainings of one model apart, from the first values of every tensor."""
+    seen = hashlib.sha256()
+    for name, tensor in sorted(base.state_dict().items()):
+        seen.update(f"{name} {tuple(tensor.shape)}".encode())
+        seen.update(tensor.flatten()[:1024].double().cpu().numpy().tobytes())
+    return seen.hexdigest()[:12]
 
 
 def device_name(device: torch.device) -> str:

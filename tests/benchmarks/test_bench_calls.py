@@ -51,7 +51,7 @@ def test_two_examples_from_file_to_figure(tmp_path, data, capsys):
     rows_path, answers_path = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
     bench(
         data,
-        "--limit 2 --drafters scaffold,parallel+copy --skip-forced --by-source --max-tokens 64 "
+        "--limit 2 --drafters scaffold,parallel+copy --skip-forced --by-source --max-tokens 64 --rounding "
         f"--warm-up 1 --width 120 --out {rows_path} --answers {answers_path}",
     )
     rows = read_lines(rows_path)
@@ -61,6 +61,7 @@ def test_two_examples_from_file_to_figure(tmp_path, data, capsys):
     ]
     assert all(row["n"] == (2 if row["source"] == "all" else 1) for row in rows)
     assert all(row["data"] == "two.jsonl" and row["seed"] == 0 for row in rows)
+    assert all(0 <= (row["largest_gap_shift"] or 0) < 1e-2 for row in rows)
     assert str(tmp_path) not in rows_path.read_text()
     assert len(read_lines(answers_path)) == 2 * len(systems)
     shown = capsys.readouterr()
