@@ -5,11 +5,14 @@ first, and the words behind it are taken up to where a value usually ends.
 """
 
 import re
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 _END = re.compile(
     r"""["\\\n<>{}\[\]|]|[.,;:!?)](?=\s|$|["\\\n<])|\s(?=(?:and|for|on|at|in|to|from|with|please|by|of the|is|are|that|which|as|or)\b)"""
 )
 MAX_CHARS = 60
+MAX_OCCURRENCES = 16
 
 
 class CopySource:
@@ -18,26 +21,25 @@ class CopySource:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def extend(self, content: str) -> str | None:
-        """`content` continued as somewhere in the prompt; None where it does not occur or nothing follows."""
+    def extend(self, content: str, is_right: Callable[[str], bool]) -> str | None:
+        """`content` continued as somewhere in the prompt, where that `is_right`; None where it never is."""
         if not content:
             return None
-        found = self._find(content)
-        if found < 0:
-            return None
-        behind = self._text[found + len(content) : found + len(content) + MAX_CHARS]
-        end = _END.search(behind)
-        more = behind[: end.start()] if end else _whole_words(behind)
-        return content + more.rstrip() if more.strip() else None
+        for found in islice(self._occurrences(content), MAX_OCCURRENCES):
+            behind = self._text[found + len(content) : found + len(content) + MAX_CHARS]
+            end = _END.search(behind)
+            more = (behind[: end.start()] if end else _whole_words(behind)).rstrip()
+            if more and is_right(content + more):
+                return content + more
+        return None
 
-    def _find(self, content: str) -> int:
-        """Latest occurrence that starts a word, or -1."""
+    def _occurrences(self, content: str) -> Iterator[int]:
+        """Where `content` starts a word, the latest first."""
         stop = len(self._text)
         while (found := self._text.rfind(content, 0, stop)) >= 0:
             if found == 0 or not (self._text[found - 1].isalnum() and content[0].isalnum()):
-                return found
+                yield found
             stop = found + len(content) - 1
-        return -1
 
 
 def _whole_words(text: str) -> str:

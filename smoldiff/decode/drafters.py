@@ -87,8 +87,10 @@ class Drafter:
             if option is not None:
                 return option
             if "copy" in self.parts and holds_content(language):
-                longer = self.source.extend(content)
-                if longer is not None and admits(language, longer, is_done=True):
+                longer = self.source.extend(
+                    content, lambda text: admits(language, text, is_done=True)
+                )
+                if longer is not None:
                     return longer
         if "parallel" in self.parts:
             return content or placeholder(language)

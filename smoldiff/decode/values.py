@@ -1,10 +1,17 @@
 """What a slot's text may look like on its way: a quick judgement for drafts, never for acceptance."""
 
 import re
+from functools import lru_cache
 
 from smoldiff.scaffold.pieces import Language, holds_content
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, String
 
+_FORMATS = {
+    "date": re.compile(r"\d{4}-\d\d-\d\d"),
+    "time": re.compile(r"\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"),
+    "date-time": re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)"),
+}
+_FORMAT_CHARS = frozenset("0123456789-:.+TtZz ")
 _NUMBER_END = re.compile(r"[^-+0-9.eE]")
 _PARTIAL_INTEGER = re.compile(r"-?\d*")
 _PARTIAL_NUMBER = re.compile(r"-?\d*(\.\d*)?([eE][-+]?\d*)?")
@@ -52,7 +59,7 @@ def admits(language: Language, text: str, is_done: bool) -> bool:
         known = options(language)
         if known:
             return text in known if is_done else any(option.startswith(text) for option in known)
-        return "\n" not in text
+        return _fits(language, text, is_done)
     match language:
         case Integer():
             return bool(_PARTIAL_INTEGER.fullmatch(text)) and not (is_done and text in ("", "-"))
@@ -60,6 +67,26 @@ def admits(language: Language, text: str, is_done: bool) -> bool:
             return bool(_PARTIAL_NUMBER.fullmatch(text)) and not (is_done and text in ("", "-"))
         case _:
             return True
+
+
+def _fits(language: Language, text: str, is_done: bool) -> bool:
+    if "\n" in text or not isinstance(language, String):
+        return "\n" not in text
+    if is_done and language.pattern is not None and not _matches(language.pattern, text):
+        return False
+    whole = _FORMATS.get(language.format or "")
+    if whole is None or not is_done:
+        return whole is None or not set(text) - _FORMAT_CHARS
+    return bool(whole.fullmatch(text))
+
+
+@lru_cache(maxsize=1024)
+def _matches(pattern: str, text: str) -> bool:
+    """Whether a schema's pattern is in the text; a pattern that Python cannot read rules nothing out."""
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:
+        return True
 
 
 def completion(language: Language, text: str) -> str | None:
