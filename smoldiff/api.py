@@ -18,7 +18,7 @@ Messages = str | Sequence[dict[str, Any]]
 def generate_call(
     model: Any,
     schema: Any,
-    messages: Messages,
+    messages: Messages | None = None,
     *,
     tokenizer: Any = None,
     **options: Unpack[CallOptions],
@@ -42,7 +42,7 @@ def generate_call(
 def generate_calls(
     model: Any,
     schema: Any,
-    conversations: Sequence[Messages],
+    conversations: Sequence[Messages | None],
     *,
     tokenizer: Any = None,
     **options: Unpack[CallOptions],
@@ -79,7 +79,7 @@ def _all_results(outcomes: list[CallResult | GenerationError]) -> list[CallResul
 def stream_call(
     model: Any,
     schema: Any,
-    messages: Messages,
+    messages: Messages | None = None,
     *,
     tokenizer: Any = None,
     **options: Unpack[CallOptions],

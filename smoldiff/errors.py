@@ -103,9 +103,11 @@ class UnsupportedModel(ModelError):
 class GenerationError(SmoldiffError):
     """Decoding ran and did not end in a valid answer. `text` is what the model wrote.
 
-    `results` holds, for a batch, the result or the error of each conversation.
+    `stats` is what the answer cost (decode.result.Stats). `results` holds, for a batch, the result or the error of each
+    conversation.
     """
 
+    stats: object = None
     results: tuple[object, ...] = ()
 
     def __init__(self, problem: str, text: str) -> None:

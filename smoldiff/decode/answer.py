@@ -99,8 +99,9 @@ class Answer:
     def _take_forced(self) -> None:
         """Take what the grammar leaves no choice about; the engine stops short of a token that could merge."""
         for token_id in self.matcher.forced_ids():
-            if self.is_done or not self.matcher.advance(token_id):
+            if self.is_done or not self.matcher.allows(token_id):
                 return
+            self.matcher.advance(token_id)
             self._append(token_id)
             self.stats.forced += 1
 

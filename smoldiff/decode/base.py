@@ -74,7 +74,7 @@ class HFBase:
 
     @cached_property
     def tie_tolerance(self) -> float:
-        """By dtype: 1e-4 covers what was seen in float32 (benchmarks/bench_calls.py prints the largest); a 16-bit model rounds
+        """By dtype: 1e-4 covers what was seen in float32 (benchmarks/bench_calls.py --rounding prints the largest); a 16-bit model rounds
         logits of about 16 to steps of 2**-6 (float16) and 2**-3 (bfloat16).
         """
         return {torch.float32: 1e-4, torch.float64: 1e-10, torch.float16: 2.0**-5}.get(
@@ -140,7 +140,12 @@ class HFPasses:
             use_cache=True,
             **options,
         ).logits
-        return logits_BTV[:, -keep:].float()
+        logits_BTV = logits_BTV[:, -keep:].float()
+        if (
+            logits_BTV.is_cuda
+        ):  # the logits are read at once anyway; waiting here keeps the stages' times apart
+            torch.cuda.synchronize(logits_BTV.device)
+        return logits_BTV
 
     def _attention(
         self, feeds: Sequence[Sequence[int]], shift: Sequence[int], width: int

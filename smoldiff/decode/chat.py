@@ -49,7 +49,7 @@ def render_prompt(
     if not template:
         raise MissingChatTemplate(
             f"the tokenizer {tokenizer.name_or_path or type(tokenizer).__name__} has no chat template; "
-            "set tokenizer.chat_template, or pass prompt_ids= instead of messages="
+            "set tokenizer.chat_template, or use the instruction-tuned version of the model"
         )
     options = {
         "enable_thinking": False,

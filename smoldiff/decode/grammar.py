@@ -8,9 +8,9 @@ decoding in production).
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
@@ -53,29 +53,43 @@ class Grammar:
 
 
 class Matcher:
-    """The state of one answer under its grammar; advances token by token."""
+    """The state of one answer under its grammar; advances token by token.
+
+    "Allowed" always means the engine's mask. Where text is forced the mask holds the token that the tokenizer itself
+    would write, although the engine would also consume smaller pieces of it.
+    """
 
     def __init__(self, engine: LLMatcher, num_tokens: int) -> None:
         self._engine = engine
         self._num_tokens = num_tokens
-        self._words = torch.empty((num_tokens + 31) // 32, dtype=torch.int32)
+        self._words = np.empty((num_tokens + 31) // 32, dtype=np.uint32)
+        self._is_current = False
 
-    def advance(self, token_id: int) -> bool:
-        """Take this token if the grammar allows it here; say whether it did."""
+    def _mask(self) -> "np.ndarray[Any, np.dtype[np.uint32]]":
+        """One bit a token, for the present state."""
+        if not self._is_current:
+            self._engine.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+            if self._engine.is_error():
+                raise RuntimeError(f"grammar engine: {self._engine.get_error()}")
+            self._is_current = True
+        return self._words
+
+    def allows(self, token_id: int) -> bool:
+        """May this token come next?"""
         if token_id >= self._num_tokens:  # a padded row of the model's output
             return False
-        return bool(self._engine.try_consume_tokens([token_id]))
+        return bool(self._mask()[token_id >> 5] >> (token_id & 31) & 1)
 
     def allowed(self, num_logits: int) -> Tensor:
         """Bool [num_logits], True where the token may come next."""
-        self._engine.unsafe_compute_mask_ptr(self._words.data_ptr(), self._words.numel() * 4)
-        if self._engine.is_error():
+        bits = np.unpackbits(self._mask().view(np.uint8), bitorder="little")[:num_logits]
+        return torch.from_numpy(np.pad(bits, (0, num_logits - len(bits)))).bool()
+
+    def advance(self, token_id: int) -> None:
+        """Take an allowed token."""
+        self._is_current = False
+        if not self._engine.consume_token(token_id):
             raise RuntimeError(f"grammar engine: {self._engine.get_error()}")
-        bits = (self._words[:, None] >> _BITS) & 1
-        allowed = bits.view(-1).bool()
-        if allowed.numel() < num_logits:
-            allowed = torch.nn.functional.pad(allowed, (0, num_logits - allowed.numel()))
-        return allowed[:num_logits]
 
     def forced_ids(self) -> list[int]:
         """Tokens that must come next, short of any that could merge with what follows them."""
@@ -87,27 +101,14 @@ class Matcher:
         """Nothing but the end of the answer may follow."""
         return bool(self._engine.is_stopped())
 
-    @property
-    def is_accepting(self) -> bool:
-        """The answer may end here."""
-        return bool(self._engine.is_accepting())
-
-
-_BITS = torch.arange(32, dtype=torch.int32)
-
 
 @dataclass(frozen=True, eq=False)
 class GrammarEngine:
-    """llguidance for one tokenizer. Slow to build (about a second for 150k tokens), so it is kept with the model."""
+    """llguidance for one tokenizer, with the grammars compiled lately. Made by `grammar_engine`."""
 
-    tokenizer: Any = field(repr=False)
     vocabulary: Vocabulary = field(repr=False)
-    eos_ids: tuple[int, ...]
+    _engine: LLTokenizer = field(repr=False)
     _grammars: dict[str, Grammar] = field(default_factory=dict, repr=False)
-
-    @cached_property
-    def _engine(self) -> LLTokenizer:
-        return from_tokenizer(self.tokenizer, eos_token=list(self.eos_ids))
 
     def compile(self, form: AnswerForm) -> Grammar:
         """The grammar of an answer. Raises UnsupportedSchema where the engine refuses a schema even as a superset."""
@@ -145,6 +146,20 @@ class GrammarEngine:
 
 
 MAX_CACHED_GRAMMARS = 256
+MAX_CACHED_ENGINES = 8
+_ENGINES: dict[tuple[str, tuple[int, ...]], GrammarEngine] = {}
+
+
+def grammar_engine(tokenizer: Any, eos_ids: tuple[int, ...]) -> GrammarEngine:
+    """The engine for a tokenizer, cached by content: it takes about a second to build for 150k tokens."""
+    vocabulary = Vocabulary.of(tokenizer)
+    key = (vocabulary.content_hash, eos_ids)
+    if key not in _ENGINES:
+        if len(_ENGINES) >= MAX_CACHED_ENGINES:
+            _ENGINES.pop(next(iter(_ENGINES)))
+        engine = from_tokenizer(tokenizer, eos_token=list(eos_ids))
+        _ENGINES[key] = GrammarEngine(vocabulary, engine)
+    return _ENGINES[key]
 
 
 def _first_line(problem: str) -> str:

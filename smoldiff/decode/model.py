@@ -1,6 +1,5 @@
 """A model ready to write calls: base, tokenizer, grammar engine and call style together."""
 
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import torch
 
 from smoldiff.decode.base import Base, HFBase
 from smoldiff.decode.chat import detect_style
-from smoldiff.decode.grammar import GrammarEngine
+from smoldiff.decode.grammar import GrammarEngine, grammar_engine
 from smoldiff.errors import ModelError, ModelNotFound, RequestError
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.template.vocabulary import Vocabulary
@@ -31,7 +30,7 @@ class Model:
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any = None) -> "Model":
-        """`model` itself if it is a Model, else a transformers causal LM with its tokenizer. Cached by model."""
+        """`model` itself if it is a Model, else a transformers causal LM with its tokenizer."""
         if isinstance(model, Model):
             return model
         if isinstance(model, str):
@@ -40,11 +39,7 @@ class Model:
             )
         if tokenizer is None:
             raise RequestError("a transformers model needs its tokenizer: pass tokenizer=")
-        known = _WRAPPED.get(model)
-        if known is None or known.tokenizer is not tokenizer:
-            known = cls(HFBase(model), tokenizer, str(getattr(model, "name_or_path", "")))
-            _WRAPPED[model] = known
-        return known
+        return cls(HFBase(model), tokenizer, str(getattr(model, "name_or_path", "")))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -63,14 +58,11 @@ class Model:
 
     @cached_property
     def grammar_engine(self) -> GrammarEngine:
-        return GrammarEngine(self.tokenizer, self.vocabulary, self.eos_ids)
+        return grammar_engine(self.tokenizer, self.eos_ids)
 
     @cached_property
     def call_style(self) -> CallStyle:
         return detect_style(self.tokenizer, self.vocabulary)
-
-
-_WRAPPED: weakref.WeakKeyDictionary[Any, Model] = weakref.WeakKeyDictionary()
 
 
 def load(

@@ -16,7 +16,13 @@ from smoldiff.decode.model import Model
 from smoldiff.decode.ranking import likely_tool
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.sampling import Sampling
-from smoldiff.errors import IncompleteCall, PromptTooLong, RequestError, UnknownTool
+from smoldiff.errors import (
+    GenerationError,
+    IncompleteCall,
+    PromptTooLong,
+    RequestError,
+    UnknownTool,
+)
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cursor import Choices
 from smoldiff.scaffold.scaffold import Scaffold
@@ -199,7 +205,15 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
 
 
 def finish(plan: Plan, answer: Answer) -> CallResult:
-    """The result of a written answer. Raises IncompleteCall, InvalidCall."""
+    """The result of a written answer. Raises IncompleteCall, InvalidCall, with `.stats`."""
+    try:
+        return _read(plan, answer)
+    except GenerationError as problem:
+        problem.stats = answer.stats
+        raise
+
+
+def _read(plan: Plan, answer: Answer) -> CallResult:
     text = answer.vocabulary.bytes_of(answer.ids).decode(errors="replace")
     form = plan.form
     begin = form.call_style.begin.strip()
@@ -208,8 +222,12 @@ def finish(plan: Plan, answer: Answer) -> CallResult:
         at = text.find(begin) if begin else 0 if text.startswith("{") else -1
         content, calls_text = (text, "") if at < 0 else (text[:at], text[at:])
     if calls_text and not answer.ended_by_model:
+        if answer.max_tokens < plan.max_tokens:
+            raise IncompleteCall(
+                "the model's context ended inside a call; shorten the prompt", text
+            )
         raise IncompleteCall(
-            f"max_tokens={answer.max_tokens} was reached inside a call; raise max_tokens", text
+            f"max_tokens={plan.max_tokens} was reached inside a call; raise max_tokens", text
         )
     if form.source.tools:
         calls = read_calls(calls_text, form.source, form.call_style) if calls_text else ()

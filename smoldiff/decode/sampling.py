@@ -75,9 +75,11 @@ class Greedy:
 
     def choose(self, t: int, position: int, matcher: Matcher) -> int:
         first, second = self._values[t]
-        if first - second > self._tie_tolerance and matcher.advance(self._ids[t][0]):
-            return int(self._ids[t][0])
-        return self._choose_masked(t, matcher)
+        token_id = int(self._ids[t][0])
+        if first - second <= self._tie_tolerance or not matcher.allows(token_id):
+            token_id = self._choose_masked(t, matcher)
+        matcher.advance(token_id)
+        return token_id
 
     def _choose_masked(self, t: int, matcher: Matcher) -> int:
         logits_V = self._logits_TV[t]
@@ -85,10 +87,7 @@ class Greedy:
         logits_V = logits_V.masked_fill(~allowed_V, float("-inf"))
         (first, second), _ = logits_V.topk(2)
         self.near_ties += int(first - second <= self._tie_tolerance)
-        token_id = int((logits_V == first).nonzero()[0])
-        if not matcher.advance(token_id):
-            raise RuntimeError(f"the grammar engine refused token {token_id} of its own mask")
-        return token_id
+        return int((logits_V == first).nonzero()[0])
 
 
 class Sampler:
@@ -113,8 +112,7 @@ class Sampler:
         p_N, ids_N = truncated(logits_V.masked_fill(~allowed_V, float("-inf")), self._sampling)
         drawn = int(torch.searchsorted(p_N.cumsum(0), self._uniform(position) * float(p_N.sum())))
         token_id = int(ids_N[min(drawn, len(ids_N) - 1)])
-        if not matcher.advance(token_id):
-            raise RuntimeError(f"the grammar engine refused token {token_id} of its own mask")
+        matcher.advance(token_id)
         return token_id
 
     def _uniform(self, position: int) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smoldiff.errors import InvalidSchema
+from smoldiff.schema.closing import closed
 from smoldiff.schema.keywords import show
 from smoldiff.schema.nullable import with_null
 from smoldiff.schema.pointers import child
@@ -151,7 +152,7 @@ def _description(body: Mapping[str, Any], at: str) -> str:
 
 
 def _parameters(given: object, at: str) -> dict[str, Any]:
-    """A tool's parameters as an object schema; one with `properties` takes no unknown arguments by default."""
+    """A tool's parameters as an object schema, closed to unknown arguments unless it says otherwise."""
     if given is None or given == {}:
         given = _NO_PARAMETERS
     if not isinstance(given, Mapping):
@@ -161,15 +162,4 @@ def _parameters(given: object, at: str) -> dict[str, Any]:
         raise InvalidSchema(
             child(at, "type"), f"parameters must be of type object, not {show(parameters['type'])}"
         )
-    if _is_closable(parameters):
-        parameters["additionalProperties"] = False
-    return parameters
-
-
-def _is_closable(parameters: Mapping[str, Any]) -> bool:
-    """Whether to close the parameters: not where `required` names an argument that has no property."""
-    named, required = parameters.get("properties"), parameters.get("required", [])
-    if not isinstance(named, Mapping) or not isinstance(required, list):
-        return False  # the parser reports what is wrong with them
-    is_silent = not {"additionalProperties", "patternProperties"} & parameters.keys()
-    return is_silent and all(name in list(named) for name in required)
+    return closed(parameters)

@@ -214,6 +214,18 @@ def test_a_transformers_model_needs_its_tokenizer():
         smoldiff.generate_call(object(), [PING], "hi")
 
 
+def test_messages_left_out_are_a_clear_error():
+    with pytest.raises(RequestError, match="messages is empty; give at least one"):
+        smoldiff.generate_call(MODEL, [PING])
+
+
+def test_an_answer_that_fills_the_context_says_so(monkeypatch):
+    num_prompt_tokens = call().stats.prompt_tokens
+    monkeypatch.setattr(type(MODEL.base), "max_context", num_prompt_tokens + 9)
+    with pytest.raises(IncompleteCall, match="the model's context ended inside a call"):
+        call()
+
+
 def test_one_failed_answer_of_a_batch_loses_no_other():
     questions = ["why" * (i + 1) for i in range(6)]
     lengths = [len(call((WEATHER,), q).token_ids) for q in questions]

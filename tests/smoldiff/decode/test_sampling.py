@@ -22,8 +22,11 @@ class AllowAll:
     def allowed(self, num_logits):
         return torch.tensor([i in self._allowed for i in range(num_logits)])
 
-    def advance(self, token_id):
+    def allows(self, token_id):
         return token_id in self._allowed
+
+    def advance(self, token_id):
+        assert token_id in self._allowed
 
 
 def test_truncation_keeps_the_smallest_set_that_reaches_top_p():
