@@ -1,0 +1,1 @@
+"""Training: the bundled base here, the diffusion head beside it."""

@@ -1,0 +1,1 @@
+"""Pre-train a small SmolLM3 that calls tools."""

@@ -1,0 +1,1 @@
+"""Rows of tool-calling conversations: read, augmented, rendered, tokenised and packed."""
