@@ -1,6 +1,6 @@
-"""Values looked up in the prompt: 57% of argument tokens are verbatim copies.
+"""Values looked up in the prompt and in the answer so far: 57% of argument tokens are verbatim copies.
 
-Prompt lookup (Saxena, 2023) bound to a slot: what the slot holds already is found in the prompt, its latest occurrence
+Prompt lookup (Saxena, 2023) bound to a slot: what the slot holds already is found in the text, its latest occurrence
 first, and the words behind it are taken up to where a value usually ends.
 """
 
@@ -16,10 +16,16 @@ MAX_OCCURRENCES = 16
 
 
 class CopySource:
-    """The texts that a value may be copied from, the latest last."""
+    """The text that a value may be copied from: the prompt, and behind it the answer as far as it is written."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, prompt_text: str) -> None:
+        self._prompt_text = prompt_text
+        self._text = prompt_text
+
+    def take_answer(self, written: str) -> None:
+        """Look in `written` too, before the prompt. What stands last in it is being written and not looked at."""
+        done, _, _ = written.rpartition('"')
+        self._text = self._prompt_text + done
 
     def extend(self, content: str, is_right: Callable[[str], bool]) -> str | None:
         """`content` continued as somewhere in the prompt, where that `is_right`; None where it never is."""

@@ -62,6 +62,7 @@ class Drafter:
         self._text = text
         if text is None:
             return EMPTY
+        self.source.take_answer(text)
         try:
             remainder = self.scaffold.resume(text, self.choices)
         except NotAPrefix:
