@@ -11,7 +11,6 @@ from smoldiff_training.data.entities import Pool, made_up_words
 from smoldiff_training.data.naming import terms, words_of
 
 NUMBER_WORDS = terms("zero one two three four five six seven eight nine ten eleven twelve")
-UNITS = terms("percent days hours minutes km miles kg dollars euros items people degrees points")
 IDENTIFIERS = frozenset(terms("id key token uuid hash code sku ref number slug"))
 PATHS = frozenset(terms("path file filename directory folder dir"))
 ADDRESSES = frozenset(terms("url uri link endpoint website domain"))
