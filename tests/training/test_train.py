@@ -52,11 +52,9 @@ def test_pack_puts_every_answer_token_in_the_loss():
     k = int(batch["num_answer"])
     assert batch["targets"][:k].tolist() == [16, 17, 18, 19, 20, 59]
     assert batch["weights"][:k].tolist() == pytest.approx([1.0] * 5 + [0.3])
-    in_prompt = batch["weights"] == pytest.approx(0.1)
     assert torch.equal(batch["ids"][batch["loss_at"] + 1], batch["targets"])
     assert int((batch["weights"] > 0).sum()) == k + 14 + 8
     assert not (batch["targets"][k : k + 22] == 0).any()
-    assert in_prompt is not None
 
 
 def test_packed_loss_is_the_mean_over_answers(model, tokenizer, weather):
