@@ -82,15 +82,13 @@ def explain(
     model: ModelName = "smoldiff-nano",
 ) -> None:
     """Show a schema's scaffold: what is certain, each slot, each decision, how many tokens are free."""
-    from transformers import AutoTokenizer
-
-    from smoldiff.decode.model import model_path
+    from smoldiff.decode.model import load_tokenizer
     from smoldiff.scaffold.compile import compile_schema
     from smoldiff.scaffold.explain import explain as explain_scaffold
     from smoldiff.template.vocabulary import Vocabulary
 
     scaffold = compile_schema(read_json(schema))
-    vocabulary = Vocabulary.of(AutoTokenizer.from_pretrained(model_path(model)))
+    vocabulary = Vocabulary.of(load_tokenizer(model))
     out.print(explain_scaffold(scaffold, lambda text: len(vocabulary.encode(text))))
 
 

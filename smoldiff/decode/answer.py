@@ -15,6 +15,9 @@ from smoldiff.template.vocabulary import Vocabulary
 
 # Shapes: T logits of one row (one more than the draft has tokens), V vocabulary.
 
+MAX_DRAFT_TOKENS = 64
+"""A pass over more positions costs visibly more than a pass over one, on a GPU too."""
+
 
 @dataclass(eq=False)
 class Answer:
@@ -51,7 +54,7 @@ class Answer:
         self._draft = EMPTY
         if self.drafter is not None:
             draft = self.drafter.propose(self.ids, self.scaffold_text())
-            self._draft = draft if len(draft.ids) < room else cut_draft(draft, room - 1)
+            self._draft = cut_draft(draft, min(MAX_DRAFT_TOKENS, room - 1))
         pending = [*self.prompt_ids, *self.ids][self._num_fed :]
         self.stats.ms["draft"] += 1e3 * (time.perf_counter() - start)
         return pending + list(self._draft.ids), 1 + len(self._draft.ids)
@@ -135,6 +138,6 @@ class Answer:
 
 def cut_draft(draft: Draft, num_tokens: int) -> Draft:
     """The first tokens of a draft."""
-    if num_tokens <= 0:
-        return EMPTY
+    if len(draft.ids) <= num_tokens:
+        return draft
     return Draft(draft.ids[:num_tokens], draft.ends[:num_tokens], draft.text, draft.spans)

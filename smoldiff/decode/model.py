@@ -83,10 +83,9 @@ def load(
 
     Raises ModelNotFound if nothing can be loaded under that name, ModelError for an unusable device or dtype.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    path = model_path(name)
-    device = device or default_device()
+    device = _checked(device or default_device())
     options: dict[str, Any] = {
         "dtype": _dtype(dtype, device),
         "revision": revision,
@@ -94,17 +93,28 @@ def load(
     }
     if load_in_4bit:
         options |= {"quantization_config": _four_bit(), "device_map": device}
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                path, revision=revision, trust_remote_code=trust_remote_code
-            )
-            model = AutoModelForCausalLM.from_pretrained(path, **options)
-    except (OSError, ValueError) as problem:
-        raise ModelNotFound(f"could not load {name!r}: {str(problem).splitlines()[0]}") from problem
+    tokenizer = load_tokenizer(name, revision=revision, trust_remote_code=trust_remote_code)
+    with _quiet(), _as_not_found(name):
+        model = AutoModelForCausalLM.from_pretrained(model_path(name), **options)
     if not load_in_4bit:
         model = model.to(device)
     return Model(HFBase(model.eval()), tokenizer, name)
+
+
+def load_tokenizer(name: str = NANO, **options: Any) -> Any:
+    """The tokenizer of a model by name or path. Raises ModelNotFound."""
+    from transformers import AutoTokenizer
+
+    with _as_not_found(name):
+        return AutoTokenizer.from_pretrained(model_path(name), **options)
+
+
+@contextmanager
+def _as_not_found(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as problem:
+        raise ModelNotFound(f"could not load {name!r}: {str(problem).splitlines()[0]}") from problem
 
 
 @contextmanager
@@ -130,6 +140,14 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _checked(device: str) -> str:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as problem:
+        raise ModelError(f"device={device!r}: {str(problem).splitlines()[0]}") from problem
+    return device
 
 
 def _dtype(dtype: str | torch.dtype, device: str) -> str | torch.dtype:

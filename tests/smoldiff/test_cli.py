@@ -76,3 +76,8 @@ def test_the_demo_shows_template_call_and_cost():
     assert result.exit_code == 0
     assert "reserve_restaurant" in result.stdout
     assert "token for token the same: yes" in result.stdout
+
+
+def test_explain_for_a_model_that_is_not_there_is_our_error(tools):
+    result = run("explain", tools, "--model", "no/such-model-anywhere")
+    assert isinstance(result.exception, SmoldiffError)

@@ -100,6 +100,11 @@ def test_a_dtype_may_be_chosen_by_name_and_a_wrong_one_is_named():
         smoldiff.load("smoldiff-nano", dtype="float7")
 
 
+def test_a_device_that_is_not_there_is_a_clear_error():
+    with pytest.raises(ModelError, match="device='gpu'"):
+        smoldiff.load("smoldiff-nano", device="gpu")
+
+
 def test_four_bits_without_bitsandbytes_say_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"smoldiff\[quantized\]"):

@@ -7,6 +7,7 @@ from fakes import byte_tokenizer, hash_model
 from jsonschema import Draft202012Validator
 
 import smoldiff
+from smoldiff.decode.answer import MAX_DRAFT_TOKENS
 from smoldiff.errors import (
     IncompleteCall,
     InvalidGiven,
@@ -116,6 +117,14 @@ def test_fields_come_as_they_become_final_and_the_result_last():
         for key in field.pointer.split("/")[1:]:
             value = value[int(key)] if isinstance(value, list) else value[key]
         assert value == field.value
+
+
+def test_a_draft_is_never_longer_than_a_pass_pays_for():
+    schema = {"type": "object", "properties": {"k": {"const": "x" * 500}}, "required": ["k"]}
+    result = smoldiff.generate_call(MODEL, schema, "hi")
+    assert result.arguments == {"k": "x" * 500}
+    assert result.stats.drafted <= MAX_DRAFT_TOKENS * result.stats.drafts
+    assert result.stats.base_passes <= 500 // MAX_DRAFT_TOKENS + 1
 
 
 def test_a_pydantic_class_is_a_schema():
