@@ -50,7 +50,7 @@ def read_source(schema: object) -> Source:
     if isinstance(schema, list | tuple):
         return _read_tools(schema)
     if is_model_class(schema):
-        return Source((), with_null(schema.model_json_schema()))  # type: ignore[attr-defined]
+        return Source((), closed(with_null(schema.model_json_schema())))  # type: ignore[attr-defined]
     if isinstance(schema, bool):
         return Source((), schema)
     if not isinstance(schema, Mapping):

@@ -49,7 +49,8 @@ def test_a_bare_schema_has_no_tools():
 
 
 def test_a_pydantic_class_is_a_schema_alone_and_a_tool_in_a_list():
-    assert read_source(Weather).schema == Weather.model_json_schema()
+    closed = {**Weather.model_json_schema(), "additionalProperties": False}
+    assert read_source(Weather).schema == closed
     (tool,) = read_source([Weather]).tools
     assert (tool.name, tool.description) == ("Weather", "Tells the weather.")
     assert tool.parameters["additionalProperties"] is False
