@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Unpack
 
-from smoldiff.decode.answer import Answer
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
-from smoldiff.decode.request import CallOptions, Plan, finish, plan, start
+from smoldiff.decode.request import CallOptions, finish, finish_all, plan, start
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.stream import FinalField, final_fields
-from smoldiff.errors import GenerationError
 from smoldiff.schema.source import read_source
 
 Messages = str | Sequence[dict[str, Any]]
@@ -58,22 +56,7 @@ def generate_calls(
     answers = [start(wrapped, what, m, tools, row) for row, m in enumerate(conversations)]
     for _ in decode(wrapped.base, answers):
         pass
-    return _all_results([_outcome(what, answer) for answer in answers])
-
-
-def _outcome(what: Plan, answer: Answer) -> CallResult | GenerationError:
-    try:
-        return finish(what, answer)
-    except GenerationError as problem:
-        return problem
-
-
-def _all_results(outcomes: list[CallResult | GenerationError]) -> list[CallResult]:
-    errors = [outcome for outcome in outcomes if isinstance(outcome, GenerationError)]
-    if errors:
-        errors[0].results = tuple(outcomes)
-        raise errors[0]
-    return [outcome for outcome in outcomes if isinstance(outcome, CallResult)]
+    return finish_all(what, answers)
 
 
 def stream_call(
@@ -92,5 +75,5 @@ def stream_call(
     for _ in decode(wrapped.base, [answer]):
         fields = final_fields(what.scaffold, answer)
         yield from fields[num_seen:]
-        num_seen = len(fields)
+        num_seen = max(num_seen, len(fields))  # none are seen where a pass ends inside a character
     yield finish(what, answer)

@@ -202,7 +202,11 @@ class HFPasses:
     def keep_rows(self, rows: Sequence[int]) -> None:
         if list(rows) == list(range(len(self._lengths))):
             return
-        index = torch.tensor(rows, device=self._base.model.device)
-        for layer in self._layers():
-            layer.keys, layer.values = layer.keys[index], layer.values[index]
         self._lengths = [self._lengths[b] for b in rows]
+        columns = max(
+            self._lengths
+        )  # rows end in the last column: what stands before the longest is padding
+        for layer in self._layers():
+            index = torch.tensor(rows, device=layer.keys.device)
+            layer.keys = layer.keys[index][:, :, -columns:]
+            layer.values = layer.values[index][:, :, -columns:]

@@ -213,6 +213,21 @@ def finish(plan: Plan, answer: Answer) -> CallResult:
         raise
 
 
+def finish_all(plan: Plan, answers: Sequence[Answer]) -> list[CallResult]:
+    """The results of a batch. Where one fails, raises the first error with `.results` holding what became of each."""
+    outcomes: list[CallResult | GenerationError] = []
+    for answer in answers:
+        try:
+            outcomes.append(finish(plan, answer))
+        except GenerationError as problem:
+            outcomes.append(problem)
+    errors = [outcome for outcome in outcomes if isinstance(outcome, GenerationError)]
+    if errors:
+        errors[0].results = tuple(outcomes)
+        raise errors[0]
+    return [outcome for outcome in outcomes if isinstance(outcome, CallResult)]
+
+
 def _read(plan: Plan, answer: Answer) -> CallResult:
     text = answer.vocabulary.bytes_of(answer.ids).decode(errors="replace")
     form = plan.form

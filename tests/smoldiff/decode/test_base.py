@@ -87,6 +87,23 @@ def test_rows_of_a_batch_are_each_right_through_cuts_and_departures(name):
             rows = [rows[0], rows[2]]
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_last_row_of_a_batch_stands_alone_however_short_it_is(name):
+    base = build(CONFIGS[name])
+    rows = [random_row(n, n) for n in (5, 19)]
+    passes = base.open()
+    passes.forward(rows, [1, 1])
+    passes.cut([5, 19])
+    passes.keep_rows([0])
+    row = rows[0]
+    for step in range(3):
+        feed = random_row(4, step)
+        (logits,) = passes.forward([feed], [4])
+        torch.testing.assert_close(logits, fresh(base, row + feed)[-4:], rtol=1e-4, atol=1e-5)
+        row = row + feed[:2]
+        passes.cut([len(row)])
+
+
 def test_a_recurrent_model_is_refused():
     config = MambaConfig(vocab_size=97, hidden_size=32, num_hidden_layers=2, state_size=4)
     with pytest.raises(UnsupportedModel, match="recurrent state"):
