@@ -11,6 +11,7 @@ from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.grammar import Matcher
 from smoldiff.decode.result import Stats
 from smoldiff.decode.sampling import Chooser
+from smoldiff.scaffold.answer import CallStyle
 from smoldiff.template.vocabulary import Vocabulary
 
 # Shapes: T logits of one row (one more than the draft has tokens), V vocabulary.
@@ -30,8 +31,8 @@ class Answer:
     drafter: Drafter | None
     """None writes one token a pass (mode "ar")."""
     eos_ids: frozenset[int]
-    call_begin: str
-    """Where a call begins in the text: the scaffold starts there. "" where the whole answer is scaffold."""
+    call_style: CallStyle | None
+    """Tells where the first call, and with it the scaffold, begins in the text; None where the answer is nothing else."""
     max_tokens: int
     skip_forced: bool = False
     ids: list[int] = field(default_factory=list)
@@ -126,10 +127,10 @@ class Answer:
             text = self.text()
         except UnicodeDecodeError:
             return None
-        if not self.call_begin or not text:
+        if self.call_style is None or not text:
             return text
-        found = text.find(self.call_begin)
-        return text[found:] if found >= 0 else None
+        start = self.call_style.start_in(text)
+        return text[start:] if start >= 0 else None
 
     def text(self) -> str:
         """What is written. Raises UnicodeDecodeError inside a character."""

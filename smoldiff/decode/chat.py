@@ -31,7 +31,8 @@ def read_messages(messages: str | Sequence[Message] | None) -> list[dict[str, An
             raise RequestError(
                 f"messages[{i}]: expected a dict with a 'role', got {type(message).__name__}"
             )
-        if not (message.get("content") or message.get("tool_calls")):
+        is_empty = not (message.get("content") or message.get("tool_calls"))
+        if is_empty and message["role"] != "tool":  # a tool may return nothing
             raise RequestError(
                 f"messages[{i}] ({message['role']}): neither 'content' nor 'tool_calls'"
             )
@@ -53,7 +54,7 @@ def render_prompt(
         )
     options = {
         "enable_thinking": False,
-        **tool_arguments(str(template), tools),
+        **tool_arguments(tokenizer, tools),
         **(template_options or {}),
     }
     try:
@@ -65,34 +66,68 @@ def render_prompt(
     return [int(i) for i in ids]
 
 
-def tool_arguments(template: str, tools: Sequence[Tool]) -> dict[str, Any]:
-    """Tools as this chat template takes them: SmolLM3's reads `xml_tools`, the others `tools` in OpenAI's form."""
+def tool_arguments(tokenizer: Any, tools: Sequence[Tool]) -> dict[str, Any]:
+    """Tools, as the caller gave them, under the name by which this chat template shows them.
+
+    SmolLM3's template reads `xml_tools`, the others `tools` in OpenAI's form.
+    """
     if not tools:
         return {}
-    flat = [
-        {"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools
-    ]
-    if "xml_tools" in template and "tools" not in template.replace("xml_tools", "").replace(
-        "python_tools", ""
-    ):
-        return {"xml_tools": flat}
-    return {"tools": [{"type": "function", "function": function} for function in flat]}
+    functions = [_function(tool) for tool in tools]
+    if _tools_name(tokenizer) == "xml_tools":
+        return {"xml_tools": functions}
+    return {"tools": [{"type": "function", "function": function} for function in functions]}
+
+
+def _function(tool: Tool) -> dict[str, Any]:
+    body = tool.raw.get("function", tool.raw)
+    given = {k: v for k, v in body.items() if k not in ("type", "input_schema", "parameters")}
+    parameters = body.get("parameters", body.get("input_schema"))
+    return {**given, "parameters": tool.parameters if parameters is None else parameters}
 
 
 PROBE_PARAMETERS = {"type": "object", "properties": {"k": {"type": "string"}}}
-PROBE_TOOL = Tool("probe_a", "A probe.", PROBE_PARAMETERS, {}, "")
+PROBE = {"name": "probe_a", "description": "A probe.", "parameters": PROBE_PARAMETERS}
+PROBE_TOOLS = {"tools": [{"type": "function", "function": PROBE}], "xml_tools": [PROBE]}
+_TOOLS_NAMES: dict[str, str] = {}
+
+
+def _tools_name(tokenizer: Any) -> str:
+    """The argument by which the chat template shows tools, found by rendering a probe. Cached by template."""
+    template = str(tokenizer.chat_template)
+    if template not in _TOOLS_NAMES:
+        shown = [name for name in PROBE_TOOLS if _shows(tokenizer, name)]
+        if not shown:
+            log.warning(
+                "the chat template shows no tools to the model; describe them in the messages"
+            )
+        _TOOLS_NAMES[template] = shown[0] if shown else "tools"
+    return _TOOLS_NAMES[template]
+
+
+def _shows(tokenizer: Any, name: str) -> bool:
+    text = _render(tokenizer, [{"role": "user", "content": "PROBE"}], **{name: PROBE_TOOLS[name]})
+    return text is not None and "probe_a" in text
+
+
+_STYLES: dict[tuple[str, str], CallStyle] = {}
 
 
 def detect_style(tokenizer: Any, vocabulary: Vocabulary) -> CallStyle:
     """How this base writes calls: its chat template renders probe calls, and their frame is read off.
 
     A template that renders no calls (SmolLM3's), or in a form of its own, gives the Hermes form, which SmolLM3's
-    instructions ask for.
+    instructions ask for. Cached by tokenizer and template.
     """
-    found = (_probe(tokenizer, names) for names in ("ab", "a")) if tokenizer.chat_template else ()
-    style = next((style for style in found if style is not None), CallStyle())
-    frame = style.begin + style.end + style.between
-    return replace(style, special=tuple(t for t in vocabulary.added if t in frame))
+    key = (vocabulary.content_hash, str(tokenizer.chat_template))
+    if key not in _STYLES:
+        found = (
+            (_probe(tokenizer, names) for names in ("ab", "a")) if tokenizer.chat_template else ()
+        )
+        style = next((style for style in found if style is not None), CallStyle())
+        frame = style.begin + style.end + style.between
+        _STYLES[key] = replace(style, special=tuple(t for t in vocabulary.added if t in frame))
+    return _STYLES[key]
 
 
 def _probe(tokenizer: Any, names: str) -> CallStyle | None:
@@ -105,11 +140,13 @@ def _probe(tokenizer: Any, names: str) -> CallStyle | None:
         }
         for n in names
     ]
-    try:
-        plain = _render(tokenizer, {"role": "assistant", "content": "PROBE-TEXT"})
-        framed = _render(tokenizer, {"role": "assistant", "content": "", "tool_calls": calls})
-    except (JinjaError, TypeError, KeyError) as problem:
-        log.debug("the chat template renders no calls: %s", problem)
+    user = {"role": "user", "content": "PROBE"}
+    tools = {name: value for name, value in PROBE_TOOLS.items() if name == _tools_name(tokenizer)}
+    plain = _render(tokenizer, [user, {"role": "assistant", "content": "PROBE-TEXT"}], **tools)
+    framed = _render(
+        tokenizer, [user, {"role": "assistant", "content": "", "tool_calls": calls}], **tools
+    )
+    if plain is None or framed is None:
         return None
     head, _, tail = plain.rpartition("PROBE-TEXT")
     if not framed.startswith(head) or not framed.endswith(tail):
@@ -117,10 +154,15 @@ def _probe(tokenizer: Any, names: str) -> CallStyle | None:
     return _read_frame(framed[len(head) : len(framed) - len(tail)], len(names))
 
 
-def _render(tokenizer: Any, answer: Message) -> str:
-    messages = [{"role": "user", "content": "PROBE"}, answer]
-    options = tool_arguments(str(tokenizer.chat_template), [PROBE_TOOL])
-    text = tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False, **options)
+def _render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> str | None:
+    """The messages through the chat template; None where it refuses them."""
+    try:
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, enable_thinking=False, **options
+        )
+    except (JinjaError, TypeError, KeyError) as problem:
+        log.debug("the chat template refuses a probe: %s", problem)
+        return None
     return str(text)
 
 
@@ -139,7 +181,7 @@ def _read_frame(answer: str, num_calls: int) -> CallStyle | None:
     begin, middle, end = answer[:first], answer[stop:second], answer[last:]
     name_key, arguments_key = call
     if num_calls == 1:
-        return CallStyle(begin, end, "", name_key, arguments_key)
+        return CallStyle(begin, end, "", name_key, arguments_key, can_repeat=False)
     if not middle.startswith(end) or not middle.endswith(begin):
         return None
     between = middle[len(end) : len(middle) - len(begin)]

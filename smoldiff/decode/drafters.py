@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from smoldiff.decode.copying import CopySource
 from smoldiff.decode.draft import EMPTY, Draft, Span, make_draft, write_draft
 from smoldiff.decode.values import admits, completion, forced, placeholder, split_at_end
-from smoldiff.errors import RequestError
+from smoldiff.errors import RequestError, TemplateError
 from smoldiff.scaffold.cursor import NO_CHOICES, Choices, Gap, NotAPrefix
 from smoldiff.scaffold.pieces import holds_content
 from smoldiff.scaffold.scaffold import Scaffold
@@ -65,10 +65,10 @@ class Drafter:
         self.source.take_answer(text)
         try:
             remainder = self.scaffold.resume(text, self.choices)
-        except NotAPrefix:
+            parts, spans = write_draft(remainder, self._fill)
+            return make_draft(self.vocabulary, written, parts, spans)
+        except (NotAPrefix, TemplateError):  # what cannot be drafted is written token by token
             return EMPTY
-        parts, spans = write_draft(remainder, self._fill)
-        return make_draft(self.vocabulary, written, parts, spans)
 
     def _fill(self, gap: Gap) -> str | None:
         language = gap.slot.language

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from llguidance import LLMatcher, LLTokenizer
-from llguidance.hf import from_tokenizer
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from torch import Tensor
 
 from smoldiff.errors import SchemaError, UnsupportedSchema
@@ -150,6 +149,21 @@ MAX_CACHED_ENGINES = 8
 _ENGINES: dict[tuple[str, tuple[int, ...]], GrammarEngine] = {}
 
 
+class _EngineVocabulary:
+    """A vocabulary as the engine reads it. Text that it forces is encoded as ordinary text, never as control tokens."""
+
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary, eos_id: int) -> None:
+        self.eos_token_id = eos_id
+        self.tokens = list(vocabulary.token_bytes)
+        self.special_token_ids = sorted(vocabulary.added_ids)
+        self._vocabulary = vocabulary
+
+    def __call__(self, data: bytes) -> list[int]:
+        return self._vocabulary.encode_bytes(data)
+
+
 def grammar_engine(tokenizer: Any, eos_ids: tuple[int, ...]) -> GrammarEngine:
     """The engine for a tokenizer, cached by content: it takes about a second to build for 150k tokens."""
     vocabulary = Vocabulary.of(tokenizer)
@@ -157,7 +171,8 @@ def grammar_engine(tokenizer: Any, eos_ids: tuple[int, ...]) -> GrammarEngine:
     if key not in _ENGINES:
         if len(_ENGINES) >= MAX_CACHED_ENGINES:
             _ENGINES.pop(next(iter(_ENGINES)))
-        engine = from_tokenizer(tokenizer, eos_token=list(eos_ids))
+        wrapper = TokenizerWrapper(_EngineVocabulary(vocabulary, eos_ids[0]))
+        engine = LLTokenizer(wrapper, eos_token=list(eos_ids))
         _ENGINES[key] = GrammarEngine(vocabulary, engine)
     return _ENGINES[key]
 
@@ -178,14 +193,14 @@ def answer_rules(form: AnswerForm, vocabulary: Vocabulary, options: Mapping[str,
     more = form.max_calls - 1
     repeat = f" (between call){{0,{more}}}" if more else ""
     rules = [
-        "start: calls | prose calls?" if form.may_be_text else "start: calls",
+        "start: calls | PROSE calls?" if form.may_be_text else "start: calls",
         f"calls: call{repeat}",
         f"call: {_frame(style.begin, style, vocabulary)} body {_frame(style.end, style, vocabulary)}",
         f"between: {_frame(style.between, style, vocabulary)}",
         "body: " + " | ".join(f"tool_{i}" for i in range(len(form.source.tools))),
     ]
     if form.may_be_text:
-        rules.append(f"prose: {_prose(style, vocabulary)}")
+        rules.append(f"PROSE: {_prose(style, vocabulary)}")
     for i, tool in enumerate(form.source.tools):
         name, key = form.json_style.dumps({style.name_key: tool.name}), _quote(style.arguments_key)
         head = f"{name[:-1]}{form.json_style.item_separator}{key}{form.json_style.key_separator}"
@@ -217,12 +232,11 @@ def _frame(text: str, style: CallStyle, vocabulary: Vocabulary) -> str:
 
 def _prose(style: CallStyle, vocabulary: Vocabulary) -> str:
     """Text that is not a call. Control tokens cannot match a regular expression, so a token needs no exclusion."""
-    parts = split_special(style.begin, style.special)
-    if not parts:
+    if not style.marker:
         return r"/[^{](.|\n)*/"
-    if parts[0].text in vocabulary.added:
+    if style.marker in vocabulary.added:
         return r"/(.|\n)+/"
-    return rf"/(.|\n)+/ & ~/(.|\n)*{_escape(parts[0].text.strip())}(.|\n)*/"
+    return rf"/(.|\n)+/ & ~/(.|\n)*{_escape(style.marker)}(.|\n)*/"
 
 
 def _escape(text: str) -> str:

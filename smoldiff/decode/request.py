@@ -187,7 +187,7 @@ def start_from_ids(model: Model, plan: Plan, prompt_ids: Sequence[int], row: int
         chooser=plan.sampling.chooser(row, model.base.tie_tolerance),
         drafter=_drafter(model, plan, prompt_ids),
         eos_ids=frozenset(model.eos_ids),
-        call_begin=plan.form.call_style.begin.strip() if plan.form.may_be_text else "",
+        call_style=plan.form.call_style if plan.form.may_be_text else None,
         max_tokens=min(plan.max_tokens, room),
         skip_forced=plan.skip_forced,
     )
@@ -231,10 +231,9 @@ def finish_all(plan: Plan, answers: Sequence[Answer]) -> list[CallResult]:
 def _read(plan: Plan, answer: Answer) -> CallResult:
     text = answer.vocabulary.bytes_of(answer.ids).decode(errors="replace")
     form = plan.form
-    begin = form.call_style.begin.strip()
     content, calls_text = None, text
     if form.may_be_text:
-        at = text.find(begin) if begin else 0 if text.startswith("{") else -1
+        at = form.call_style.start_in(text)
         content, calls_text = (text, "") if at < 0 else (text[:at], text[at:])
     if calls_text and not answer.ended_by_model:
         if answer.max_tokens < plan.max_tokens:

@@ -6,6 +6,7 @@ al., 2023) is the same as drawing the token and comparing: the distribution is t
 the draws are those of decoding without a draft.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,7 +101,8 @@ class Sampler:
         if sampling.seed is None:
             self._generator.seed()
         else:
-            self._generator.manual_seed(sampling.seed + row)
+            digest = hashlib.sha256(f"{sampling.seed}/{row}".encode()).digest()
+            self._generator.manual_seed(int.from_bytes(digest[:7], "big"))
         self._uniforms: list[float] = []
 
     def look(self, logits_TV: Tensor) -> None:

@@ -23,6 +23,20 @@ class CallStyle:
     name_key: str = "name"
     arguments_key: str = "arguments"
     special: tuple[str, ...] = ("<tool_call>", "</tool_call>")
+    can_repeat: bool = True
+
+    @property
+    def marker(self) -> str:
+        """The text that tells a call from prose: the first that is not blank of `begin`, "" where calls are bare."""
+        parts = (part.text.strip() for part in split_special(self.begin, self.special))
+        return next((part for part in parts if part), "")
+
+    def start_in(self, text: str) -> int:
+        """Where the first call begins in an answer, -1 where there is none. A bare call is the whole answer."""
+        if not self.marker:
+            return 0 if text.startswith("{") else -1
+        found = text.find(self.marker)
+        return found - self.begin.index(self.marker) if found >= 0 else -1
 
 
 def answer_piece(

@@ -87,6 +87,34 @@ class Vocabulary:
                 return shifted[skip:]
         raise TemplateError(f"the tokenizer changes the text {text[:80]!r} and cannot write it")
 
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """Token ids of any bytes: as `encode`, and where that cannot write them, the longest tokens that fit."""
+        try:
+            return self.encode(data.decode())
+        except (UnicodeDecodeError, TemplateError):
+            return self._encode_greedily(data)
+
+    def _encode_greedily(self, data: bytes) -> list[int]:
+        ids, start = [], 0
+        while start < len(data):
+            lengths = range(min(len(data) - start, self._max_bytes), 0, -1)
+            known = (self._ordinary.get(data[start : start + n]) for n in lengths)
+            token_id = next((i for i in known if i is not None), None)
+            if token_id is None:
+                raise TemplateError(f"the tokenizer has no token for the byte {data[start]:#04x}")
+            ids.append(token_id)
+            start += len(self.token_bytes[token_id])
+        return ids
+
+    @cached_property
+    def _ordinary(self) -> dict[bytes, int]:
+        """Bytes -> id of the tokens that are not added ones."""
+        return {b: i for i, b in enumerate(self.token_bytes) if b and i not in self.added_ids}
+
+    @cached_property
+    def _max_bytes(self) -> int:
+        return max(map(len, self._ordinary), default=0)
+
     def bytes_of(self, ids: Iterable[int]) -> bytes:
         """The bytes that these tokens write. An id outside the vocabulary (a padded row) writes nothing."""
         table, num_tokens = self.token_bytes, len(self.token_bytes)

@@ -14,7 +14,7 @@ HERMES = CallStyle(
 )
 # As SmolLM3's: tools under xml_tools, and no rendering of calls.
 WITHOUT_CALLS = (
-    "{% for t in xml_tools or [] %}{{ t }}\n{% endfor %}"
+    "{% if xml_tools %}within <tools></tools> tags:\n{% for t in xml_tools %}{{ t }}\n{% endfor %}{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if not enable_thinking %}<think>\n\n</think>\n{% endif %}{% endif %}"
@@ -44,7 +44,7 @@ def style_of(template):
             None,
         ),
         (WITHOUT_CALLS, HERMES),
-        (BARE, CallStyle("", "", "", "name", "parameters", ())),
+        (BARE, CallStyle("", "", "", "name", "parameters", (), can_repeat=False)),
         (None, HERMES),
     ],
     ids=["hermes", "other marks", "renders no calls", "bare JSON", "no template"],
