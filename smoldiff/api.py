@@ -5,9 +5,11 @@ from typing import Any, Unpack
 
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
-from smoldiff.decode.request import CallOptions, finish, finish_all, plan, start
+from smoldiff.decode.options import CallOptions
+from smoldiff.decode.request import finish, finish_all, plan, start
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.stream import FinalField, final_fields
+from smoldiff.errors import RequestError
 from smoldiff.schema.source import read_source
 
 Messages = str | Sequence[dict[str, Any]]
@@ -50,6 +52,8 @@ def generate_calls(
     Nothing is lost where one answer fails: the whole batch is decoded first. Then the first error is raised, with
     `.results` holding, by conversation, the result or the error of each.
     """
+    if isinstance(conversations, str):
+        raise RequestError("conversations is one string; give a list, one conversation each")
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
     tools = read_source(schema)

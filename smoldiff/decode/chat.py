@@ -22,10 +22,13 @@ def read_messages(messages: str | Sequence[Message] | None) -> list[dict[str, An
     """Messages in OpenAI's form; a plain string is one user message. Raises RequestError."""
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
+    if messages is not None and not isinstance(messages, Sequence):
+        raise RequestError(f"messages={messages!r}: expected a list of dicts, or one string")
     if not messages:
         raise RequestError(
             "messages is empty; give at least one, e.g. [{'role': 'user', 'content': '...'}]"
         )
+    read: list[dict[str, Any]] = []
     for i, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise RequestError(
@@ -36,7 +39,8 @@ def read_messages(messages: str | Sequence[Message] | None) -> list[dict[str, An
             raise RequestError(
                 f"messages[{i}] ({message['role']}): neither 'content' nor 'tool_calls'"
             )
-    return [{"content": "", **message} for message in messages]
+        read.append({"content": "", **message})
+    return read
 
 
 def render_prompt(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any
 
 from smoldiff.decode.answer import Answer
 from smoldiff.decode.chat import read_messages, render_prompt
@@ -13,6 +13,7 @@ from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.decode.given import narrow
 from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.model import Model
+from smoldiff.decode.options import DEFAULT_MAX_TOKENS, CallOptions, checked
 from smoldiff.decode.ranking import likely_tool
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.sampling import Sampling
@@ -29,35 +30,8 @@ from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.source import Source, read_source
 
-MODES = ("verified", "ar")
 MAX_CALLS = 16
-DEFAULT_MAX_TOKENS = 1024
-
-
-class CallOptions(TypedDict, total=False):
-    """Keywords of `generate_call` and its relatives."""
-
-    mode: str
-    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass."""
-    drafter: str | Sequence[str]
-    """Any of "scaffold", "copy", "parallel", joined with "+". Default "parallel+copy"."""
-    tool_choice: str | Mapping[str, Any]
-    """"required" (default), "auto", a tool's name, or OpenAI's {"type": "function", "function": {"name": ...}}."""
-    parallel_tool_calls: bool
-    """Whether one answer may hold several calls (default True, at most MAX_CALLS); never with a named tool."""
-    given: Mapping[str, Any]
-    """Fixed arguments: JSON pointer into the arguments -> value."""
-    temperature: float
-    """0 (default) is greedy."""
-    top_k: int
-    top_p: float
-    seed: int | None
-    max_tokens: int
-    """Most tokens of the answer, its frame included (default DEFAULT_MAX_TOKENS)."""
-    skip_forced: bool
-    """Mode "ar" only: take tokens that the grammar forces without asking the base."""
-    template_options: Mapping[str, Any]
-    """Further arguments of the chat template."""
+"""Most calls in one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +45,30 @@ class Plan:
     max_tokens: int
     skip_forced: bool
     template_options: Mapping[str, Any]
+    plan_ms: float
 
 
 def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
     """Check the options and compile the schema. Raises RequestError and SchemaError."""
-    unknown = sorted(set(options) - set(CallOptions.__annotations__))
-    if unknown:
-        raise RequestError(
-            f"unknown option {unknown[0]!r}; known are {', '.join(CallOptions.__annotations__)}"
-        )
-    mode = options.get("mode", "verified")
-    if mode not in MODES:
-        raise RequestError(f"mode={mode!r}: known are {', '.join(MODES)}")
-    max_tokens = options.get("max_tokens", DEFAULT_MAX_TOKENS)
-    if max_tokens < 1:
-        raise RequestError(f"max_tokens={max_tokens}: expected at least 1")
-    skip_forced = options.get("skip_forced", False)
-    if skip_forced and mode != "ar":
-        raise RequestError(
-            "skip_forced belongs to mode='ar'; a verified draft holds the forced tokens already"
-        )
-    form = _form(model, schema, options)
+    began = time.perf_counter()
+    given = checked(options)
+    is_verified = given.get("mode", "verified") == "verified"
+    drafter = parse_drafter(given.get("drafter") or "parallel+copy")
+    form = _form(model, schema, given)
     return Plan(
         form=form,
         scaffold=_scaffold(form),
-        drafter=parse_drafter(options.get("drafter", "parallel+copy"))
-        if mode == "verified"
-        else None,
+        drafter=drafter if is_verified else None,
         sampling=Sampling(
-            temperature=options.get("temperature", 0.0),
-            top_k=options.get("top_k", 0),
-            top_p=options.get("top_p", 1.0),
-            seed=options.get("seed"),
+            temperature=given.get("temperature") or 0.0,
+            top_k=given.get("top_k") or 0,
+            top_p=given.get("top_p") or 1.0,
+            seed=given.get("seed"),
         ),
-        max_tokens=max_tokens,
-        skip_forced=skip_forced,
-        template_options=options.get("template_options", {}),
+        max_tokens=given.get("max_tokens") or DEFAULT_MAX_TOKENS,
+        skip_forced=bool(given.get("skip_forced")),
+        template_options=given.get("template_options") or {},
+        plan_ms=1e3 * (time.perf_counter() - began),
     )
 
 
@@ -126,8 +88,8 @@ def _scaffold(form: AnswerForm) -> Scaffold:
 
 def _form(model: Model, schema: Any, options: CallOptions) -> AnswerForm:
     source = read_source(schema)
-    source, choice = choose_tools(source, options.get("tool_choice", "required"))
-    source = narrow(source, options.get("given", {}))
+    source, choice = choose_tools(source, options.get("tool_choice") or "required")
+    source = narrow(source, options.get("given") or {})
     is_single = (
         choice == "named" or not source.tools or not options.get("parallel_tool_calls", True)
     )
@@ -168,10 +130,14 @@ def _only(source: Source, name: str) -> Source:
 
 def start(model: Model, plan: Plan, messages: Any, tools: Source, row: int = 0) -> Answer:
     """The answer to `messages`, ready to be written; `tools` are those that the prompt shows."""
+    began = time.perf_counter()
     prompt_ids = render_prompt(
         model.tokenizer, read_messages(messages), tools.tools, plan.template_options
     )
-    return start_from_ids(model, plan, prompt_ids, row)
+    prompt_ms = 1e3 * (time.perf_counter() - began)
+    answer = start_from_ids(model, plan, prompt_ids, row)
+    answer.stats.ms["prompt"] = prompt_ms
+    return answer
 
 
 def start_from_ids(model: Model, plan: Plan, prompt_ids: Sequence[int], row: int = 0) -> Answer:
@@ -191,7 +157,7 @@ def start_from_ids(model: Model, plan: Plan, prompt_ids: Sequence[int], row: int
         max_tokens=min(plan.max_tokens, room),
         skip_forced=plan.skip_forced,
     )
-    answer.stats.ms["compile"] = 1e3 * (time.perf_counter() - began)
+    answer.stats.ms["compile"] = plan.plan_ms + 1e3 * (time.perf_counter() - began)
     return answer
 
 

@@ -21,6 +21,10 @@ class ToolCall:
         return {"id": call_id, "type": "function", "function": function}
 
 
+STAGES = ("compile", "prompt", "prefill", "base", "draft", "verify")
+"""Options and schema; chat template; the base's first pass; its further passes; drafting; choosing tokens."""
+
+
 @dataclass(slots=True)
 class Stats:
     """What an answer cost. Milliseconds are wall time; in a batch, passes and their time are those of the whole batch."""
@@ -41,15 +45,7 @@ class Stats:
     """Tokens taken without asking the base (mode "ar" with skip_forced)."""
     near_ties: int = 0
     """Positions where rounding could have chosen another token."""
-    ms: dict[str, float] = field(
-        default_factory=lambda: {
-            "compile": 0.0,
-            "prefill": 0.0,
-            "base": 0.0,
-            "draft": 0.0,
-            "verify": 0.0,
-        }
-    )
+    ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @property
     def accepted_per_draft(self) -> float:

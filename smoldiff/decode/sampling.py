@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from smoldiff.decode.grammar import Matcher
-from smoldiff.errors import RequestError
 
 # Shapes: T positions of one row, V logits.
 
@@ -27,16 +26,6 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise RequestError(
-                f"temperature={self.temperature}: expected a number >= 0 (0 is greedy)"
-            )
-        if not 0 < self.top_p <= 1:
-            raise RequestError(f"top_p={self.top_p}: expected a number in (0, 1]")
-        if self.top_k < 0:
-            raise RequestError(f"top_k={self.top_k}: expected a whole number >= 0 (0 is off)")
 
     def chooser(self, row: int, tie_tolerance: float) -> "Chooser":
         """A fresh chooser for the answer in this row of a batch."""

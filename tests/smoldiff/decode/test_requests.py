@@ -167,7 +167,18 @@ def test_what_the_engine_cannot_express_is_decoded_under_a_superset_and_judged_a
         (RequestError, {"tool_choice": "none"}, "asks for no call"),
         (RequestError, {"tool_choice": {"type": "function"}}, "expected"),
         (RequestError, {"tool_choice": "auto", "schema": {"type": "integer"}}, "needs tools"),
-        (RequestError, {"mode": "fast"}, "mode='fast': known are verified, ar"),
+        (RequestError, {"mode": "fast"}, "mode='fast': expected one of verified, ar"),
+        (RequestError, {"drafter": 5}, "drafter=5: expected names"),
+        (RequestError, {"temperature": -1.0}, "temperature=-1.0: expected a number >= 0"),
+        (RequestError, {"temperature": float("nan")}, "temperature=nan"),
+        (RequestError, {"temperature": "hot"}, "temperature='hot'"),
+        (RequestError, {"top_p": 0.0}, r"top_p=0.0: expected a number in \(0, 1\]"),
+        (RequestError, {"top_k": 1.5}, "top_k=1.5"),
+        (RequestError, {"seed": 1 << 70}, "seed="),
+        (RequestError, {"max_tokens": "5"}, "max_tokens='5'"),
+        (RequestError, {"given": ["/city"]}, "given="),
+        (RequestError, {"template_options": [1]}, "template_options="),
+        (RequestError, {"messages": 5}, "messages=5: expected a list"),
         (RequestError, {"drafter": "magic"}, "drafter='magic': known are"),
         (RequestError, {"max_tokens": 0}, "max_tokens=0"),
         (RequestError, {"skip_forced": True}, "belongs to mode='ar'"),
@@ -221,6 +232,30 @@ def test_a_name_instead_of_a_model_says_what_to_do():
 def test_a_transformers_model_needs_its_tokenizer():
     with pytest.raises(RequestError, match="tokenizer="):
         smoldiff.generate_call(object(), [PING], "hi")
+
+
+def test_options_that_are_none_are_not_given():
+    assert call(mode=None, top_k=None, given=None, max_tokens=None).token_ids == call().token_ids
+
+
+def test_one_string_is_not_a_list_of_conversations():
+    with pytest.raises(RequestError, match="give a list"):
+        smoldiff.generate_calls(MODEL, [PING], "abc")
+
+
+def test_a_field_is_streamed_once_though_a_pass_may_end_inside_a_character():
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer", "maximum": 9},
+            "b": {"const": "éü"},
+            "c": {"enum": ["é", "ü"]},
+        },
+        "required": ["a", "b", "c"],
+        "additionalProperties": False,
+    }
+    *fields, _ = smoldiff.stream_call(MODEL, schema, "hi", mode="ar")
+    assert [field.pointer for field in fields] == ["/a", "/c"]
 
 
 def test_messages_left_out_are_a_clear_error():

@@ -1,11 +1,13 @@
 """`verified` writes what `ar` writes, whatever the drafter, the schema and the model."""
 
 import json
+from pathlib import Path
 
 import pytest
-from fakes import byte_tokenizer, hash_model
+from fakes import CHAT_TEMPLATE, byte_tokenizer, hash_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 import smoldiff
 from smoldiff.errors import GenerationError
@@ -26,6 +28,15 @@ TOKENIZERS = {
         ]
     ),
 }
+# As Llama 3.1's: bare JSON, one call only; and marks that are not tokens of their own.
+BARE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.tool_calls %}{% if m.tool_calls | length > 1 %}{{ raise_exception('one call only') }}{% endif %}"
+    '{"name": "{{ m.tool_calls[0].function.name }}", "parameters": {{ m.tool_calls[0].function.arguments | tojson }}}'
+    "{% else %}{{ m.content }}{% endif %}<|im_end|>{% endfor %}"
+)
+PLAIN_MARKS = CHAT_TEMPLATE.replace("<tool_call>\n", "[CALL]").replace("\n</tool_call>", "[/CALL]")
+QWEN = Path(__file__).parents[3].parent / "shared" / "tokenizers" / "qwen"
 DRAFTERS = ["scaffold", "copy", "parallel", "parallel+copy"]
 
 NAMES = st.sampled_from(["a", "ab", "city", "é", "with space", 'q"uote', "arguments"])
@@ -105,10 +116,10 @@ def outcome(model, schema, message, **options):
 @pytest.mark.parametrize("drafter", DRAFTERS)
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @MANY
-@given(tools=TOOLS, options=OPTIONS, seed=st.integers(0, 99))
-def test_verified_writes_what_ar_writes(drafter, tokenizer, tools, options, seed):
+@given(tools=TOOLS, options=OPTIONS, seed=st.integers(0, 99), text=st.text(max_size=20))
+def test_verified_writes_what_ar_writes(drafter, tokenizer, tools, options, seed, text):
     model = hash_model(TOKENIZERS[tokenizer], seed)
-    message = "abc ab city " + json.dumps(tools)[:40]
+    message = f"abc ab city {text} " + json.dumps(tools)[:40]
     plain = outcome(model, tools, message, mode="ar", **options)
     assert outcome(model, tools, message, drafter=drafter, **options) == plain
 
@@ -141,3 +152,77 @@ def test_a_batch_writes_what_single_answers_write(tools, seed, messages):
         for r in together
     ]
     assert got == singles
+
+
+@pytest.mark.parametrize("template", [BARE, PLAIN_MARKS], ids=["bare JSON", "plain marks"])
+@MANY
+@given(
+    tools=TOOLS, options=OPTIONS, seed=st.integers(0, 99), message=st.text(min_size=1, max_size=20)
+)
+def test_other_frames_of_calls_too(template, tools, options, seed, message):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    model = hash_model(tokenizer, seed)
+    plain = outcome(model, tools, message, mode="ar", **options)
+    assert outcome(model, tools, message, **options) == plain
+
+
+@pytest.mark.parametrize("template", [BARE, PLAIN_MARKS], ids=["bare JSON", "plain marks"])
+@pytest.mark.parametrize("tool_choice", ["required", "auto"])
+def test_calls_in_other_frames_are_read(template, tool_choice):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
+    tools = [
+        {
+            "name": "f",
+            "parameters": {
+                "type": "object",
+                "properties": {"n": {"enum": [1, 2]}},
+                "required": ["n"],
+            },
+        }
+    ]
+    results = [
+        smoldiff.generate_call(
+            hash_model(tokenizer, seed),
+            tools,
+            "hi",
+            tool_choice=tool_choice,
+            parallel_tool_calls=False,
+        )
+        for seed in range(8)
+    ]
+    if tool_choice == "required":
+        assert all(r.name == "f" and r.arguments["n"] in (1, 2) for r in results)
+
+
+@pytest.fixture(scope="module")
+def qwen():
+    if not QWEN.exists():
+        pytest.skip("../shared/tokenizers/qwen is absent")
+    tokenizer = AutoTokenizer.from_pretrained(QWEN)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tools=TOOLS, seed=st.integers(0, 9), message=st.text(min_size=1, max_size=20))
+def test_a_vocabulary_of_150_000_tokens_with_a_normaliser_too(qwen, tools, seed, message):
+    model = hash_model(qwen, seed)
+    plain = outcome(model, tools, message, mode="ar", parallel_tool_calls=False)
+    assert outcome(model, tools, message, parallel_tool_calls=False) == plain
+
+
+@pytest.mark.parametrize(
+    "schema", [{"enum": ["cafe\u0301 one", "x"]}, {"const": "<tool_call>"}, {"const": "\u0958"}]
+)
+def test_text_that_the_tokenizer_would_change_or_take_for_a_token_is_written(qwen, schema):
+    values = schema.get("enum", [schema.get("const")])
+    for tokenizer in (qwen, byte_tokenizer()):
+        for seed in range(4):
+            model = hash_model(tokenizer, seed)
+            result = smoldiff.generate_call(model, schema, "hi")
+            assert result.arguments in values
+            assert (
+                smoldiff.generate_call(model, schema, "hi", mode="ar").token_ids == result.token_ids
+            )

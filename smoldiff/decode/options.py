@@ -1,0 +1,99 @@
+"""What a caller may say of a request, and whether each value can be meant."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+from smoldiff.errors import RequestError
+
+MODES = ("verified", "ar")
+DEFAULT_MAX_TOKENS = 1024
+MAX_SEED = 1 << 63
+
+
+class CallOptions(TypedDict, total=False):
+    """Keywords of `generate_call` and its relatives. None means: not given."""
+
+    mode: str | None
+    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass."""
+    drafter: str | Sequence[str] | None
+    """Any of "scaffold", "copy", "parallel", joined with "+". Default "parallel+copy"."""
+    tool_choice: str | Mapping[str, Any] | None
+    """"required" (default), "auto", a tool's name, or OpenAI's {"type": "function", "function": {"name": ...}}."""
+    parallel_tool_calls: bool | None
+    """Whether one answer may hold several calls (default True); never with a named tool."""
+    given: Mapping[str, Any] | None
+    """Fixed arguments: JSON pointer into the arguments -> value."""
+    temperature: float | None
+    """0 (default) is greedy."""
+    top_k: int | None
+    """0 (default) is off."""
+    top_p: float | None
+    """1 (default) is off."""
+    seed: int | None
+    """Makes sampling repeatable."""
+    max_tokens: int | None
+    """Most tokens of the answer, its frame included (default DEFAULT_MAX_TOKENS)."""
+    skip_forced: bool | None
+    """Mode "ar" only: take tokens that the grammar forces without asking the base."""
+    template_options: Mapping[str, Any] | None
+    """Further arguments of the chat template."""
+
+
+def checked(options: CallOptions) -> CallOptions:
+    """The options that were given, each of the right kind. Raises RequestError."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in CHECKS:
+            raise RequestError(f"unknown option {name!r}; known are {', '.join(CHECKS)}")
+        is_right, expected = CHECKS[name]
+        if not is_right(value):
+            raise RequestError(f"{name}={value!r}: expected {expected}")
+    if given.get("skip_forced") and given.get("mode", "verified") != "ar":
+        raise RequestError(
+            "skip_forced belongs to mode='ar'; a verified draft holds the forced tokens already"
+        )
+    return cast(CallOptions, given)
+
+
+def _is_int(low: int, high: int = MAX_SEED) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v < high
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "mode": (lambda v: v in MODES, f"one of {', '.join(MODES)}"),
+    "drafter": (
+        lambda v: (
+            isinstance(v, str) or (isinstance(v, Sequence) and all(isinstance(n, str) for n in v))
+        ),
+        "names joined with '+', or a list of names",
+    ),
+    "tool_choice": (
+        lambda v: isinstance(v, (str, Mapping)),
+        "'required', 'auto', a tool's name, or OpenAI's dict",
+    ),
+    "parallel_tool_calls": (_is_bool, "True or False"),
+    "given": (_is_mapping, "a dict from JSON pointer to value, such as {'/city': 'Oslo'}"),
+    "temperature": (
+        lambda v: _is_number(v) and 0 <= v < float("inf"),
+        "a number >= 0 (0 is greedy)",
+    ),
+    "top_k": (_is_int(0), "a whole number >= 0 (0 is off)"),
+    "top_p": (lambda v: _is_number(v) and 0 < v <= 1, "a number in (0, 1]"),
+    "seed": (_is_int(0), "a whole number >= 0"),
+    "max_tokens": (_is_int(1), "a whole number >= 1"),
+    "skip_forced": (_is_bool, "True or False"),
+    "template_options": (_is_mapping, "a dict of the chat template's arguments"),
+}
+"""Option -> whether a value can be meant, and what is expected."""
