@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from smoldiff.errors import SmoldiffError
 
@@ -22,17 +23,25 @@ ModelName = Annotated[
 def read_json(path: Path) -> Any:
     """The JSON of a file ("-" is standard input); ends the program with a message if there is none."""
     try:
-        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return json.loads(content)  # of bytes: UTF-8 (or 16, 32) whatever the locale says
     except OSError as problem:
         fail(f"{path}: {problem.strerror}")
+    except UnicodeDecodeError as problem:
+        fail(f"{path}: not UTF-8 at byte {problem.start}; save it as UTF-8")
     except ValueError as problem:
         fail(f"{path}: not JSON: {problem}")
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Print one line of error and end the program with status 2."""
-    err.print(f"[bold red]smoldiff:[/] {message}", markup=True, highlight=False)
+    print_error(message)
     raise typer.Exit(2)
+
+
+def print_error(message: str) -> None:
+    """One line on standard error; the message is a caller's text, so nothing in it is markup."""
+    err.print(Text.assemble(("smoldiff: ", "bold red"), message), soft_wrap=True)
 
 
 @app.command()
@@ -105,6 +114,5 @@ def main() -> None:
     try:
         app()
     except SmoldiffError as problem:
-        err.print(f"[bold red]smoldiff:[/] {type(problem).__name__}: ", end="")
-        err.print(str(problem), markup=False, highlight=False)
+        print_error(f"{type(problem).__name__}: {problem}")
         sys.exit(2)

@@ -1,12 +1,20 @@
 """The command line as a person types it."""
 
+import io
 import json
+import subprocess
+import sys
+import time
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+import smoldiff.cli
 from smoldiff.cli import app
+from smoldiff.decode.result import CallResult, Stats, ToolCall
 from smoldiff.errors import SmoldiffError
+from smoldiff.show import print_result, statistics
 
 TOOLS = [
     {
@@ -56,14 +64,34 @@ def test_explain_shows_slots_and_decisions(tools):
     assert "tokens certain" in " ".join(result.stdout.split())
 
 
-@pytest.mark.parametrize(("content", "problem"), [(None, "No such file"), ("{", "not JSON")])
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, problem):
-    path = tmp_path / "tools.json"
+@pytest.mark.parametrize("name", ["tools.json", "a[/b].json", "a:on:[bold].json"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "No such file"), (b"{", "not JSON"), (b'"caf\xe9"', "not UTF-8 at byte 4")],
+    ids=["missing", "not JSON", "not UTF-8"],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, problem):
+    path = tmp_path / name
     if content is not None:
-        path.write_text(content)
+        path.parent.mkdir(exist_ok=True)  # "a[/b].json" is in a folder
+        path.write_bytes(content)
     result = run("explain", str(path))
     assert result.exit_code == 2
-    assert problem in " ".join(result.stderr.split())
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"smoldiff: {path}: ")
+    assert problem in line
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_schema_is_unicode_whatever_the_locale(tmp_path, encoding):
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps({"const": "Zürich"}, ensure_ascii=False), encoding=encoding)
+    assert "Zürich" in run("explain", str(path)).stdout
+
+
+def test_a_schema_can_come_from_standard_input():
+    result = CliRunner().invoke(app, ["explain", "-"], input=json.dumps({"const": "Zürich"}))
+    assert "Zürich" in result.stdout
 
 
 def test_our_errors_reach_main(tools):
@@ -71,13 +99,66 @@ def test_our_errors_reach_main(tools):
     assert isinstance(result.exception, SmoldiffError)
 
 
+def test_main_ends_with_status_2_and_one_line_for_our_errors(tools, monkeypatch, capsys):
+    arguments = ["smoldiff", "call", "--tools", tools, "--tool-choice", "a[/b]:on:", "hi"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as caught:
+        smoldiff.cli.main()
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("smoldiff: UnknownTool: ")
+    assert "'a[/b]:on:'" in line
+
+
+def test_the_program_ends_with_status_2_and_one_line(tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "minProperties": -1}')
+    code = "from smoldiff.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "explain", str(schema)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("smoldiff: InvalidSchema: schema at ")
+
+
+def printed(result):
+    console = Console(file=io.StringIO(), width=80)
+    print_result(console, result)
+    return console.file.getvalue()
+
+
+def test_what_the_model_wrote_is_printed_as_it_is():
+    text = json.dumps({"state": ":on: [bold]x[/bold] [/] ", "note": "word " * 40})
+    calls = (ToolCall("a:on:[b]", json.loads(text), text), ToolCall(None, json.loads(text), text))
+    result = CallResult(calls, ":on: [/b] " + "so " * 40 + ".", "", (), "tool_calls", Stats())
+    lines = printed(result).splitlines()
+    assert lines[:3] == [result.content, f"a:on:[b] {text}", text]
+
+
+def test_decode_ms_is_the_passes_and_what_they_need():
+    stats = Stats()
+    stats.ms.update(compile=1000.0, prefill=200.0, base=30.0, draft=4.0, verify=5.0)
+    columns = statistics([("", CallResult((), "", "", (), "stop", stats))]).columns
+    cells = {str(column.header): list(column.cells) for column in columns}
+    assert cells["prefill ms"] == ["200"]
+    assert cells["decode ms"] == ["39"]
+
+
 def test_the_demo_shows_template_call_and_cost():
+    start = time.perf_counter()
     result = run("demo")
+    assert time.perf_counter() - start < 20
     assert result.exit_code == 0
     assert "reserve_restaurant" in result.stdout
     assert "token for token the same: yes" in result.stdout
 
 
-def test_explain_for_a_model_that_is_not_there_is_our_error(tools):
+def test_explain_for_a_model_that_is_not_there_is_our_error(tools, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or it retries for long
     result = run("explain", tools, "--model", "no/such-model-anywhere")
     assert isinstance(result.exception, SmoldiffError)
