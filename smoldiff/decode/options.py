@@ -32,7 +32,7 @@ class CallOptions(TypedDict, total=False):
     seed: int | None
     """Makes sampling repeatable."""
     max_tokens: int | None
-    """Most tokens of the answer, its frame included (default DEFAULT_MAX_TOKENS)."""
+    """Most tokens of the answer, its frame and its end included (default DEFAULT_MAX_TOKENS)."""
     skip_forced: bool | None
     """Mode "ar" only: take tokens that the grammar forces without asking the base."""
     template_options: Mapping[str, Any] | None
