@@ -20,7 +20,8 @@ _NO_PARAMETERS = {"type": "object", "properties": {}}
 class Tool:
     """A function that may be called. `pointer` is where `parameters` stands in what the caller gave.
 
-    `parameters` is closed to unknown arguments unless it says otherwise; `raw` is the tool as it was given.
+    `parameters` is closed to unknown arguments unless it says otherwise, for the grammar and the drafts;
+    `given_parameters` is not, for the last gate. `raw` is the tool as it was given.
     """
 
     name: str
@@ -28,14 +29,26 @@ class Tool:
     parameters: dict[str, Any]
     raw: dict[str, Any]
     pointer: str
+    given_parameters: dict[str, Any] | None = None
+
+    @property
+    def judging_parameters(self) -> dict[str, Any]:
+        """The parameters by which an answer is judged: the caller's own."""
+        return self.parameters if self.given_parameters is None else self.given_parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Tools, or a bare schema and no tools."""
+    """Tools, or a bare schema and no tools. `given_schema` is the schema before it was closed, if it was."""
 
     tools: tuple[Tool, ...]
     schema: dict[str, Any] | bool | None
+    given_schema: dict[str, Any] | None = None
+
+    @property
+    def judging_schema(self) -> dict[str, Any] | bool | None:
+        """The schema by which an answer is judged: the caller's own."""
+        return self.schema if self.given_schema is None else self.given_schema
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,7 +63,8 @@ def read_source(schema: object) -> Source:
     if isinstance(schema, list | tuple):
         return _read_tools(schema)
     if is_model_class(schema):
-        return Source((), closed(with_null(schema.model_json_schema())))  # type: ignore[attr-defined]
+        as_given = with_null(schema.model_json_schema())  # type: ignore[attr-defined]
+        return Source((), closed(as_given), as_given)
     if isinstance(schema, bool):
         return Source((), schema)
     if not isinstance(schema, Mapping):
@@ -137,9 +151,9 @@ def _read_tool(raw: dict[str, Any], at: str) -> Tool:
         )
     word = "input_schema" if "parameters" not in body and "input_schema" in body else "parameters"
     pointer = child(inside, word)
-    return Tool(
-        name, _description(body, inside), _parameters(body.get(word), pointer), raw, pointer
-    )
+    description = _description(body, inside)
+    as_given = _parameters(body.get(word), pointer)
+    return Tool(name, description, closed(as_given), raw, pointer, as_given)
 
 
 def _description(body: Mapping[str, Any], at: str) -> str:
@@ -152,7 +166,7 @@ def _description(body: Mapping[str, Any], at: str) -> str:
 
 
 def _parameters(given: object, at: str) -> dict[str, Any]:
-    """A tool's parameters as an object schema, closed to unknown arguments unless it says otherwise."""
+    """A tool's parameters as an object schema."""
     if given is None or given == {}:
         given = _NO_PARAMETERS
     if not isinstance(given, Mapping):
@@ -162,4 +176,4 @@ def _parameters(given: object, at: str) -> dict[str, Any]:
         raise InvalidSchema(
             child(at, "type"), f"parameters must be of type object, not {show(parameters['type'])}"
         )
-    return closed(parameters)
+    return parameters

@@ -6,7 +6,7 @@ import pydantic
 import pytest
 
 from smoldiff.errors import InvalidSchema
-from smoldiff.schema.source import read_source
+from smoldiff.schema.source import Tool, read_source
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 OPENAI = {
@@ -54,6 +54,15 @@ def test_a_pydantic_class_is_a_schema_alone_and_a_tool_in_a_list():
     (tool,) = read_source([Weather]).tools
     assert (tool.name, tool.description) == ("Weather", "Tells the weather.")
     assert tool.parameters["additionalProperties"] is False
+
+
+def test_what_was_given_is_kept_beside_what_was_closed():
+    tool = read_source([OPENAI]).tools[0]
+    assert tool.judging_parameters == PARAMETERS
+    assert tool.parameters == {**PARAMETERS, "additionalProperties": False}
+    assert read_source(Weather).judging_schema == Weather.model_json_schema()
+    assert read_source(PARAMETERS).judging_schema == PARAMETERS
+    assert Tool("t", "", PARAMETERS, {}, "").judging_parameters == PARAMETERS
 
 
 def test_missing_parameters_are_no_arguments():
