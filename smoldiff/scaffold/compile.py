@@ -32,8 +32,9 @@ def compile_schema(
 ) -> Scaffold:
     """The scaffold of a JSON Schema, an OpenAI tool, a list of tools, or a Pydantic model class.
 
-    A bare schema answers with its JSON value; tools answer with up to `max_calls` calls in `call_style`. A tool whose
-    parameters do not mention additionalProperties takes no unknown arguments. Raises SchemaError with a JSON pointer.
+    A bare schema answers with its JSON value; tools answer with up to `max_calls` calls in `call_style`. Objects in a
+    tool's parameters that name their properties, stand alone and do not mention additionalProperties take no unknown
+    arguments (schema/closing.py). Raises SchemaError with a JSON pointer.
     """
     if max_calls < 1:
         raise RequestError(f"max_calls must be at least 1, not {max_calls}")
