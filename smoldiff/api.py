@@ -10,7 +10,6 @@ from smoldiff.decode.request import finish, finish_all, plan, start
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.stream import FinalField, final_fields
 from smoldiff.errors import RequestError
-from smoldiff.schema.source import read_source
 
 Messages = str | Sequence[dict[str, Any]]
 
@@ -56,8 +55,7 @@ def generate_calls(
         raise RequestError("conversations is one string; give a list, one conversation each")
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
-    tools = read_source(schema)
-    answers = [start(wrapped, what, m, tools, row) for row, m in enumerate(conversations)]
+    answers = [start(wrapped, what, m, row) for row, m in enumerate(conversations)]
     for _ in decode(wrapped.base, answers):
         pass
     return finish_all(what, answers)
@@ -74,7 +72,7 @@ def stream_call(
     """Yields each field as soon as it is final, then the whole `CallResult`; otherwise as `generate_call`."""
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
-    answer = start(wrapped, what, messages, read_source(schema))
+    answer = start(wrapped, what, messages)
     num_seen = 0
     for _ in decode(wrapped.base, [answer]):
         fields = final_fields(what.scaffold, answer)

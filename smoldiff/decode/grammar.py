@@ -42,8 +42,6 @@ class AnswerForm:
 class Grammar:
     """A compiled answer grammar for one tokenizer. `matcher()` starts a new answer."""
 
-    is_superset: bool
-    """The engine cannot express all of the schema: what it allows may yet fail the last gate."""
     _start: LLMatcher = field(repr=False)
     _num_tokens: int
 
@@ -122,12 +120,11 @@ class GrammarEngine:
 
     def _compile_new(self, form: AnswerForm, strict: str) -> Grammar:
         matcher = self._matcher(strict)
-        is_superset = matcher.is_error()
-        if is_superset:
+        if matcher.is_error():
             matcher = self._matcher(HEADER + answer_rules(form, self.vocabulary, SUPERSET))
         if matcher.is_error():
             raise self._locate(form, matcher.get_error())
-        return Grammar(is_superset, matcher, self._engine.vocab_size)
+        return Grammar(matcher, self._engine.vocab_size)
 
     def _matcher(self, rules: str) -> LLMatcher:
         """A matcher at the start of an answer; it holds an error where the rules are refused."""

@@ -38,6 +38,8 @@ MAX_CALLS = 16
 class Plan:
     """The options of a request, checked, with what they make of the schema."""
 
+    shown: Source
+    """What the prompt shows: all tools, also where only one may be called."""
     form: AnswerForm
     scaffold: Scaffold
     drafter: frozenset[str] | None
@@ -54,8 +56,10 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
     given = checked(options)
     is_verified = given.get("mode", "verified") == "verified"
     drafter = parse_drafter(given.get("drafter") or "parallel+copy")
-    form = _form(model, schema, given)
+    shown = read_source(schema)
+    form = _form(model, shown, given)
     return Plan(
+        shown=shown,
         form=form,
         scaffold=_scaffold(form),
         drafter=drafter if is_verified else None,
@@ -86,13 +90,11 @@ def _scaffold(form: AnswerForm) -> Scaffold:
     )
 
 
-def _form(model: Model, schema: Any, options: CallOptions) -> AnswerForm:
-    source = read_source(schema)
-    source, choice = choose_tools(source, options.get("tool_choice") or "required")
+def _form(model: Model, shown: Source, options: CallOptions) -> AnswerForm:
+    source, choice = choose_tools(shown, options.get("tool_choice") or "required")
     source = narrow(source, options.get("given") or {})
-    is_single = (
-        choice == "named" or not source.tools or not options.get("parallel_tool_calls", True)
-    )
+    can_repeat = model.call_style.can_repeat and options.get("parallel_tool_calls", True)
+    is_single = choice == "named" or not source.tools or not can_repeat
     return AnswerForm(
         source=source,
         call_style=model.call_style,
@@ -128,11 +130,11 @@ def _only(source: Source, name: str) -> Source:
     return replace(source, tools=chosen)
 
 
-def start(model: Model, plan: Plan, messages: Any, tools: Source, row: int = 0) -> Answer:
-    """The answer to `messages`, ready to be written; `tools` are those that the prompt shows."""
+def start(model: Model, plan: Plan, messages: Any, row: int = 0) -> Answer:
+    """The answer to `messages`, ready to be written."""
     began = time.perf_counter()
     prompt_ids = render_prompt(
-        model.tokenizer, read_messages(messages), tools.tools, plan.template_options
+        model.tokenizer, read_messages(messages), plan.shown.tools, plan.template_options
     )
     prompt_ms = 1e3 * (time.perf_counter() - began)
     answer = start_from_ids(model, plan, prompt_ids, row)

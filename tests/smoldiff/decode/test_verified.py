@@ -226,3 +226,14 @@ def test_text_that_the_tokenizer_would_change_or_take_for_a_token_is_written(qwe
             assert (
                 smoldiff.generate_call(model, schema, "hi", mode="ar").token_ids == result.token_ids
             )
+
+
+def test_a_template_that_renders_one_call_only_gets_one():
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = BARE
+    tools = [{"name": "f", "parameters": {"type": "object", "properties": {}}}]
+    counts = [
+        len(smoldiff.generate_call(hash_model(tokenizer, seed), tools, "hi").calls)
+        for seed in range(20)
+    ]
+    assert counts == [1] * 20
