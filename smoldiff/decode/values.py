@@ -72,12 +72,12 @@ def admits(language: Language, text: str, is_done: bool) -> bool:
 def _fits(language: Language, text: str, is_done: bool) -> bool:
     if "\n" in text or not isinstance(language, String):
         return "\n" not in text
-    if is_done and language.pattern is not None and not _matches(language.pattern, text):
+    if is_done and not all(_matches(pattern, text) for pattern in language.patterns):
         return False
-    whole = _FORMATS.get(language.format or "")
-    if whole is None or not is_done:
-        return whole is None or not set(text) - _FORMAT_CHARS
-    return bool(whole.fullmatch(text))
+    shapes = [_FORMATS[name] for name in language.formats if name in _FORMATS]
+    if not is_done:
+        return not shapes or not set(text) - _FORMAT_CHARS
+    return all(shape.fullmatch(text) for shape in shapes)
 
 
 @lru_cache(maxsize=1024)

@@ -64,8 +64,8 @@ def _number_sample(language: Number) -> str:
 
 
 def _string_budget(language: String, count_tokens: CountTokens) -> int:
-    sample = _SAMPLES.get(language.format or "")
-    usual = MAX_STRING_TOKENS if sample is None else _with_room(count_tokens(sample))
+    samples = [_SAMPLES[name] for name in language.formats if name in _SAMPLES]
+    usual = min((_with_room(count_tokens(one)) for one in samples), default=MAX_STRING_TOKENS)
     needed = max(usual, language.min_length)
     return max(1, needed if language.max_length is None else min(needed, language.max_length))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from smoldiff.scaffold.pieces import Items, Language
-from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
+from smoldiff.schema.nodes import ALL_TYPES, Boolean, Enum, Integer, Number, Opaque, String
 
 _MAX_SHOWN = 60
 
@@ -23,8 +23,8 @@ def describe(language: Language) -> str:
             return "true|false"
         case Enum(texts=texts):
             return shortened("|".join(texts))
-        case Opaque():
-            return "any JSON"
+        case Opaque(types=types):
+            return "any JSON" if types == ALL_TYPES else f"any {'|'.join(types)}"
         case _:
             assert_never(language)
 
@@ -42,10 +42,10 @@ def shortened(text: str) -> str:
 
 
 def _describe_string(language: String) -> str:
-    words = language.format or "string"
+    words = "+".join(language.formats) or "string"
     if language.min_length or language.max_length is not None:
         words += _range(language.min_length or None, language.max_length) + " characters"
-    return words if language.pattern is None else f"{words} /{shortened(language.pattern)}/"
+    return " ".join([words, *(f"/{shortened(pattern)}/" for pattern in language.patterns)])
 
 
 def _describe_number(language: Number) -> str:

@@ -83,14 +83,14 @@ def _read_string(language: String, text: str, pos: int, is_exact: bool) -> Span:
 
 
 def _is_shaped(language: String, text: str, pos: int, end: int) -> bool:
-    if language.pattern is None and language.format is None:
+    if not language.patterns and not language.formats:
         return True
     content = decoded(text, pos, end)
-    shape = _FORMATS.get(language.format or "")
-    if shape is not None and not re.fullmatch(shape, content):
+    shapes = [_FORMATS[name] for name in language.formats if name in _FORMATS]
+    if not all(re.fullmatch(shape, content) for shape in shapes):
         return False
-    pattern = None if language.pattern is None else _compiled(language.pattern)
-    return pattern is None or pattern.search(content) is not None
+    patterns = filter(None, map(_compiled, language.patterns))
+    return all(pattern.search(content) for pattern in patterns)
 
 
 @lru_cache(maxsize=1024)

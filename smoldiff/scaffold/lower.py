@@ -59,7 +59,7 @@ class Lowering:
         if known is None:
             known = self._lower(node)
             if known.num_pieces > MAX_PIECES or known.depth > MAX_DEPTH:
-                known = Lowered(Slot(node.pointer, Opaque(node.pointer)))
+                known = Lowered(Slot(node.pointer, Opaque(node.pointer, is_free=False)))
             self._done[id(node)] = known
         return known
 
@@ -93,7 +93,7 @@ class Lowering:
             if one.is_required
         )
         return Lowered(
-            Keys(node.pointer, entries, node.additional is not None), 1 + needed, _depth(values)
+            Keys(node.pointer, entries, bool(node.others)), 1 + needed, _depth(values)
         )
 
     def _entry(self, one: Property, value: Piece) -> Entry:

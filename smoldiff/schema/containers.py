@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from smoldiff.errors import UnsatisfiableSchema
-from smoldiff.schema.nodes import Array, Node, Object, Opaque, Property
+from smoldiff.schema.nodes import Array, Node, Object, Opaque, Others, Property, String
 from smoldiff.schema.place import Place
 
 Schema = dict[str, Any]
@@ -20,13 +20,14 @@ def parse_object(schema: Schema, place: Place, parse: Parse) -> Node:
     rest = schema.get("additionalProperties", True)
     if not _is_count_implied(schema, len(named), len(required)):
         place.shared.has_unread = True
-        return Opaque(place.pointer)
+        return Opaque(place.pointer, ("object",), is_free=False)
     properties = [_property(name, named[name], name in required, place, parse) for name in named]
     extra = [_extra(name, rest, place, parse) for name in required if name not in named]
     if rest is not False and not properties and not extra:
-        return Opaque(place.pointer)
+        return Opaque(place.pointer, ("object",), is_free=rest is True)
     additional = None if rest is False else _additional(rest, place.optional(), parse)
-    return Object(place.pointer, (*filter(None, properties), *extra), additional)
+    others = (Others(String(place.pointer), additional),) if additional else ()
+    return Object(place.pointer, (*filter(None, properties), *extra), others)
 
 
 def _is_count_implied(schema: Schema, num_named: int, num_required: int) -> bool:

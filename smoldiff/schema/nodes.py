@@ -2,6 +2,8 @@
 
 Every node's `pointer` says where in the schema it was read. A `$ref` used twice is one shared node, so a tree of
 nodes may be a graph without cycles; recursion is cut to `Opaque` by the parser.
+
+Nodes may allow more than the schema does, never less than all of it: the last gate judges every answer.
 """
 
 from __future__ import annotations
@@ -32,8 +34,11 @@ class String:
     pointer: str
     min_length: int = 0
     max_length: int | None = None
-    pattern: str | None = None
-    format: str | None = None
+    patterns: tuple[str, ...] = ()
+    """Each matches somewhere in the string (ECMA 262)."""
+    formats: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    """Patterns that match nowhere in the string."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +72,18 @@ class Boolean:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """`prefix` items by position, then `items`; None there means that nothing may follow the prefix."""
+    """`prefix` items by position, then `items`; None there means that nothing may follow the prefix.
+
+    Each of `contained` is the node of one item behind the prefix, wherever it stands.
+    """
 
     pointer: str
     prefix: tuple[Node, ...]
     items: Node | None
     min_items: int
     max_items: int | None
-    is_unique: bool
+    is_unique: bool = False
+    contained: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +96,26 @@ class Property:
 
 
 @dataclass(frozen=True, slots=True)
+class Others:
+    """A kind of members that have no name of their own: `keys` says which keys they may have."""
+
+    keys: String
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Object:
-    """Properties in writing order; `additional` is what other keys may hold, None if there may be none."""
+    """Properties in writing order, then members of `others` with any other keys; there none, the object is closed."""
 
     pointer: str
     properties: tuple[Property, ...]
-    additional: Node | None
+    others: tuple[Others, ...] = ()
+    min_properties: int = 0
+    max_properties: int | None = None
+    forbidden: tuple[str, ...] = ()
+    """Keys that no member may have, although `others` would allow them."""
+    needs: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """A key, and the keys that must be there with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +126,17 @@ class Union:
     branches: tuple[Node, ...]
 
 
+ALL_TYPES = ("object", "array", "string", "number", "boolean", "null")
+
+
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A part without a template: any JSON value here, and the grammar engine says which."""
+    """A part without a template: JSON of these types, of which the grammar engine knows more where not `is_free`."""
 
     pointer: str
+    types: tuple[str, ...] = ALL_TYPES
+    is_free: bool = True
+    """Whether any JSON value of these types will do."""
 
 
 Node = Const | Enum | String | Integer | Number | Boolean | Array | Object | Union | Opaque

@@ -49,16 +49,16 @@ def parse(schema: object, place: Place) -> Node:
         )
     if place.is_beyond_limits():
         place.shared.has_unread = True
-        return Opaque(place.pointer)
+        return Opaque(place.pointer, is_free=False)
     check_words(schema, place.pointer)
     if not LEFT_TO_GRAMMAR.isdisjoint(schema):
         place.shared.has_unread = True
-        return Opaque(place.pointer)
+        return Opaque(place.pointer, is_free=False)
     try:
         return _parse_applied(schema, place)
     except Unmergeable:
         place.shared.has_unread = True
-        return Opaque(place.pointer)
+        return Opaque(place.pointer, is_free=False)
 
 
 def _parse_applied(schema: Schema, place: Place) -> Node:
@@ -76,7 +76,7 @@ def _parse_applied(schema: Schema, place: Place) -> Node:
 def _parse_ref(ref: str, place: Place) -> Node:
     value, inside = place.follow(ref)
     if inside is None:
-        return Opaque(place.pointer)
+        return Opaque(place.pointer, is_free=False)
     return inside.remember(lambda: parse(value, inside))
 
 

@@ -18,7 +18,10 @@ def parse_string(schema: Schema, pointer: str) -> String:
     longest = _count(schema.get("maxLength"))
     if longest is not None and shortest > longest:
         raise UnsatisfiableSchema(pointer, f"minLength {shortest} is above maxLength {longest}")
-    return String(pointer, shortest, longest, schema.get("pattern"), schema.get("format"))
+    patterns, formats = (
+        (schema[word],) if word in schema else () for word in ("pattern", "format")
+    )
+    return String(pointer, shortest, longest, patterns, formats)
 
 
 def parse_number(schema: Schema, pointer: str) -> Number:

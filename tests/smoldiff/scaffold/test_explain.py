@@ -85,7 +85,7 @@ def test_a_huge_scaffold_is_cut_short():
         (String("", 0, 5), 5),
         (String("", 40, 50), 40),
         (String("", 0, 0), 1),
-        (String("", format="date"), 13),
+        (String("", formats=("date",)), 13),
         (Opaque(""), 32),
     ],
     ids=str,

@@ -165,7 +165,7 @@ def test_explain_never_fails(case):
 
 def simplest(language):
     match language:
-        case String(format="date"):
+        case String(formats=("date",)):
             return "2026-01-31"
         case String(min_length=shortest):
             return "x" * shortest
