@@ -68,7 +68,7 @@ def _call(tool: Tool, arguments: Piece, call_style: CallStyle, json_style: JsonS
         Entry(name, json_style.dumps(name), Literal(json_style.dumps(tool.name)), True),
         Entry(value, json_style.dumps(value), arguments, True),
     )
-    return Keys(tool.pointer, entries, False)
+    return Keys(tool.pointer, entries)
 
 
 def split_special(text: str, special: tuple[str, ...]) -> tuple[Literal, ...]:

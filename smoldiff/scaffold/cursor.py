@@ -6,11 +6,19 @@ from collections.abc import Iterable
 
 from smoldiff.scaffold.pieces import Literal, Piece
 from smoldiff.scaffold.reading import Care
-from smoldiff.scaffold.remainder import NO_CHOICES, Choices, Field, Gap, NotAPrefix, Remainder
+from smoldiff.scaffold.remainder import (
+    NO_CHOICES,
+    Choices,
+    Decision,
+    Field,
+    Gap,
+    NotAPrefix,
+    Remainder,
+)
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.scaffold.walk import Walk
 
-__all__ = ["NO_CHOICES", "Choices", "Field", "Gap", "NotAPrefix", "Remainder", "resume"]
+__all__ = ["NO_CHOICES", "Choices", "Decision", "Field", "Gap", "NotAPrefix", "Remainder", "resume"]
 
 
 def resume(root: Piece, style: JsonStyle, prefix: str, given: Choices) -> Remainder:
@@ -26,7 +34,12 @@ def resume(root: Piece, style: JsonStyle, prefix: str, given: Choices) -> Remain
             walk = _walked(root, style, prefix, given, Care.EXACT)
         except NotAPrefix:
             walk = _walked(root, style, prefix, given, Care.LOOSE)
-    return Remainder(tuple(_joined(walk.written)), tuple(walk.fields), _over(given, walk))
+    return Remainder(
+        tuple(_joined(walk.written)),
+        tuple(walk.fields),
+        _over(given, walk),
+        tuple(Decision(at, piece) for at, piece in walk.decisions),
+    )
 
 
 def _walked(root: Piece, style: JsonStyle, prefix: str, given: Choices, care: Care) -> Walk:
@@ -59,4 +72,6 @@ def _over(given: Choices, walk: Walk) -> Choices:
         {**given.keys, **dict(walk.keys)},
         {**given.lengths, **dict(walk.lengths)},
         {**given.branches, **dict(walk.branches)},
+        given.others,
+        given.kinds,
     )

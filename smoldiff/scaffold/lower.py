@@ -13,6 +13,7 @@ from smoldiff.scaffold.pieces import (
     Keys,
     Language,
     Literal,
+    OtherKeys,
     Piece,
     Sequence,
     Slot,
@@ -87,14 +88,25 @@ class Lowering:
             self._entry(one, value.piece)
             for one, value in zip(node.properties, values, strict=True)
         )
+        others = [self.lower(kind.node) for kind in node.others]
         needed = sum(
             value.num_pieces
             for one, value in zip(node.properties, values, strict=True)
             if one.is_required
         )
-        return Lowered(
-            Keys(node.pointer, entries, bool(node.others)), 1 + needed, _depth(values)
+        piece = Keys(
+            node.pointer,
+            entries,
+            tuple(
+                OtherKeys(Slot(kind.keys.pointer, kind.keys), value.piece)
+                for kind, value in zip(node.others, others, strict=True)
+            ),
+            node.min_properties,
+            node.max_properties,
+            node.forbidden,
+            node.needs,
         )
+        return Lowered(piece, 1 + max(needed, node.min_properties), _depth([*values, *others]))
 
     def _entry(self, one: Property, value: Piece) -> Entry:
         return Entry(one.name, self.style.dumps(one.name), value, one.is_required)
@@ -106,14 +118,18 @@ class Lowering:
         needed = sum(part.num_pieces for part in prefix[: node.min_items]) + num_rest * (
             item.num_pieces if item else 1
         )
+        contained = [self.lower(part) for part in node.contained]
         piece = Items(
             node.pointer,
             tuple(part.piece for part in prefix),
             item.piece if item else None,
             node.min_items,
             node.max_items,
+            tuple(part.piece for part in contained),
+            node.is_unique,
         )
-        return Lowered(piece, 1 + needed, _depth([*prefix, item] if item else prefix))
+        needed += sum(part.num_pieces for part in contained)
+        return Lowered(piece, 1 + needed, _depth([*prefix, *([item] if item else []), *contained]))
 
     def _lower_union(self, node: Union) -> Lowered:
         options = [self.lower(branch) for branch in node.branches]

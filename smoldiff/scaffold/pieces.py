@@ -47,23 +47,56 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherKeys:
+    """A kind of members whose keys are slots themselves."""
+
+    keys: Slot
+    value: Piece
+
+
+@dataclass(frozen=True, slots=True)
 class Keys:
-    """An object with its braces, keys in writing order; `is_open` lets other keys follow after the last."""
+    """An object with its braces, keys in writing order; members of `others` may follow after the last."""
 
     pointer: str
     entries: tuple[Entry, ...]
-    is_open: bool
+    others: tuple[OtherKeys, ...] = ()
+    min_keys: int = 0
+    max_keys: int | None = None
+    forbidden: tuple[str, ...] = ()
+    """Keys that no member of `others` may have, beside those of the entries."""
+    needs: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """A key, and the keys that must be there with it."""
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """An array with its brackets: `prefix` by position, then `item`; None there lets nothing follow the prefix."""
+    """An array with its brackets: `prefix` by position, then `item`; None there lets nothing follow the prefix.
+
+    Each of `contained` is written once behind the prefix, as the last items.
+    """
 
     pointer: str
     prefix: tuple[Piece, ...]
     item: Piece | None
     min_items: int
     max_items: int | None
+    contained: tuple[Piece, ...] = ()
+    is_unique: bool = False
+
+    @property
+    def fewest(self) -> int:
+        """The smallest number of items that is written."""
+        behind = len(self.prefix) + len(self.contained) if self.contained else 0
+        return max(self.min_items, behind)
+
+    @property
+    def most(self) -> int | None:
+        return len(self.prefix) if self.item is None else self.max_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +136,11 @@ def parts_of(piece: Piece) -> tuple[Piece, ...]:
         case Sequence():
             return piece.parts
         case Keys():
-            return tuple(entry.value for entry in piece.entries)
+            values = [entry.value for entry in piece.entries]
+            return (*values, *(part for kind in piece.others for part in (kind.keys, kind.value)))
         case Items():
-            return piece.prefix if piece.item is None else (*piece.prefix, piece.item)
+            rest = () if piece.item is None else (piece.item,)
+            return (*piece.prefix, *rest, *piece.contained)
         case Branch():
             return piece.options
         case Repeat():

@@ -6,10 +6,11 @@ from enum import IntEnum
 from typing import Any
 
 from smoldiff.scaffold.language import read_slot
-from smoldiff.scaffold.pieces import Literal, Slot
+from smoldiff.scaffold.pieces import Branch, Items, Keys, Literal, Repeat, Slot
 from smoldiff.scaffold.remainder import Choices, Field, Gap, NotAPrefix
 from smoldiff.scaffold.style import JsonStyle
 
+Deciding = Keys | Items | Branch | Repeat | Slot
 Mark = tuple[int, ...]  # how far a walk was: the position, then the length of each list
 Found = tuple[int, list[list[Any]]]  # where a read ended, then what it added to each list
 
@@ -33,6 +34,7 @@ class Reading:
         self.keys: list[tuple[str, frozenset[str]]] = []
         self.lengths: list[tuple[str, int]] = []
         self.branches: list[tuple[str, int]] = []
+        self.decisions: list[tuple[str, Deciding]] = []
         self.furthest = 0
 
     @property
@@ -93,4 +95,11 @@ class Reading:
             found += added
 
     def _found(self) -> tuple[list[Any], ...]:
-        return self.written, self.fields, self.keys, self.lengths, self.branches
+        return (
+            self.written,
+            self.fields,
+            self.keys,
+            self.lengths,
+            self.branches,
+            self.decisions,
+        )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from smoldiff.scaffold.pieces import Literal, Slot
+from smoldiff.scaffold.pieces import Branch, Items, Keys, Literal, Repeat, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +16,38 @@ class Choices:
     keys: which optional keys an object has. lengths: how many items an array has; at "", how many calls there are.
     branches: which option of a union; at "/0", which tool the first call names. What is not said takes the default:
     required keys only, as few items as may be, option 0, one call. Names and numbers that do not fit are ignored.
+
+    others: the kinds of the members of an object that have no name of their own, by their places in `Keys.others`; the
+    n-th has the pointer `member_value(at, n)`. kinds: what a slot for any JSON value holds, by its place in `anything`;
+    unsaid, it stays one slot.
     """
 
     keys: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     lengths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     branches: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    others: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    kinds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 NO_CHOICES = Choices()
+
+
+def member_key(at: str, num: int) -> str:
+    """The pointer of the slot for the key of an object's `num`-th unnamed member. No real pointer has such a step."""
+    return f"{at}/~k{num}"
+
+
+def member_value(at: str, num: int) -> str:
+    """The pointer of an unnamed member's value as long as its key is not known."""
+    return f"{at}/~v{num}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A choice that the written text took by default or as it was given; a slot here is one for any JSON value."""
+
+    pointer: str
+    piece: Keys | Items | Branch | Repeat | Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,8 @@ class Remainder:
     pieces: tuple[Literal | Gap, ...]
     fields: tuple[Field, ...]
     choices: Choices
+    decisions: tuple[Decision, ...] = ()
+    """The choices inside the text that must follow, from the outside in."""
 
     @property
     def is_complete(self) -> bool:

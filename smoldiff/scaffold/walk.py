@@ -9,6 +9,8 @@ from __future__ import annotations
 import os.path
 from typing import assert_never
 
+from smoldiff.scaffold.anything import anything
+from smoldiff.scaffold.keyset import completed
 from smoldiff.scaffold.lexer import content_span, decoded
 from smoldiff.scaffold.pieces import (
     Branch,
@@ -22,7 +24,7 @@ from smoldiff.scaffold.pieces import (
     Slot,
 )
 from smoldiff.scaffold.reading import Care, Found, Mark, Reading
-from smoldiff.scaffold.remainder import Choices, Gap, NotAPrefix
+from smoldiff.scaffold.remainder import Choices, Gap, NotAPrefix, member_key, member_value
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.nodes import Opaque, String
 from smoldiff.schema.pointers import escape
@@ -48,7 +50,7 @@ class Walk(Reading):
             case Literal():
                 self.literal(piece.text, piece)
             case Slot():
-                self.slot(piece, at)
+                self._slot(piece, at)
             case Sequence():
                 for part in piece.parts:
                     self.walk(part, at)
@@ -63,32 +65,60 @@ class Walk(Reading):
             case _:
                 assert_never(piece)
 
+    def _slot(self, slot: Slot, at: str) -> None:
+        """A slot for any JSON value is written as one kind of value where that is decided."""
+        if self.is_reading or not isinstance(slot.language, Opaque):
+            self.slot(slot, at)
+            return
+        self.decisions.append((at, slot))
+        kind = self.given.kinds.get(at)
+        if kind is None:
+            self.slot(slot, at)
+        else:
+            self.walk(anything(slot.pointer, slot.language.types)[kind], at)
+
     def _object(self, keys: Keys, at: str) -> None:
+        if not self.is_reading and (keys.others or not all(e.is_required for e in keys.entries)):
+            self.decisions.append((at, keys))
         self.literal("{")
-        wanted = self.given.keys.get(at, _NO_KEYS)
+        wanted, others = self.given.keys.get(at, _NO_KEYS), self.given.others.get(at, ())
         names: list[str] = []
-        is_decided, separator, idx = self.is_reading, "", 0
-        while not (is_read := self.is_reading) or self.text[self.pos] != "}":
-            found = (
-                self._written_key(keys, idx, wanted, separator)
-                if is_read
-                else _wanted_key(keys, idx, wanted)
-            )
-            if found is not None:
-                entry, idx = keys.entries[found], found + 1
-                names += [] if entry.is_required else [entry.key]
-                self._entry(entry, at, separator)
-            elif is_read:
+        is_decided, separator, idx, num_others = self.is_reading, "", 0, 0
+        while (is_read := self.is_reading) and self.text[self.pos] != "}":
+            found = self._written_key(keys, idx, wanted, separator)
+            if found is None:
                 self._other_entry(keys, idx, at, separator)
-                idx = len(keys.entries)
+                idx, num_others = len(keys.entries), num_others + 1
             else:
-                break
+                idx = found + 1
+                names.append(keys.entries[found].key)
+                self._entry(keys.entries[found], at, separator)
             separator = self.style.item_separator
-        if self.is_reading and _has_required(keys, idx):
+        if is_read and _has_required(keys, idx):
             raise self.fail()
+        if not is_read:
+            present = frozenset(names)
+            more, others = completed(keys, wanted | present, others, num_others)
+            for entry in keys.entries[idx:]:
+                if entry.is_required or entry.key in more:
+                    names.append(entry.key)
+                    self._entry(entry, at, separator)
+                    separator = self.style.item_separator
+            for num in range(num_others, len(others)):
+                self._unnamed_entry(keys, others[num], num, at, separator)
+                separator = self.style.item_separator
         if is_decided:
-            self.keys.append((at, frozenset(names)))
+            required = {entry.key for entry in keys.entries if entry.is_required}
+            self.keys.append((at, frozenset(names) - required))
         self.literal("}")
+
+    def _unnamed_entry(self, keys: Keys, kind: int, num: int, at: str, separator: str) -> None:
+        """Write a member that the schema does not name, its key a slot."""
+        other = keys.others[kind]
+        self.literal(separator + '"')
+        self.slot(other.keys, member_key(at, num))
+        self.literal('"' + self.style.key_separator)
+        self.walk(other.value, member_value(at, num))
 
     def _entry(self, entry: Entry, at: str, separator: str) -> None:
         self.literal(separator + entry.text + self.style.key_separator)
@@ -134,15 +164,20 @@ class Walk(Reading):
 
     def _array(self, items: Items, at: str) -> None:
         self.literal("[")
-        wanted = max(self.given.lengths.get(at, 0), items.min_items)
-        most = len(items.prefix) if items.item is None else items.max_items
+        wanted = max(self.given.lengths.get(at, 0), items.fewest)
+        most = items.most
+        if not self.is_reading and most != items.fewest:
+            self.decisions.append((at, items))
         count, is_decided = 0, self.is_reading
         while most is None or count < most:
             if self.text[self.pos] == "]" if self.is_reading else count >= wanted:
                 break
             if count:
                 self.literal(self.style.item_separator)
-            self.walk(_item(items, count), f"{at}/{count}")
+            num_left = wanted - count  # the contained items are written last
+            is_contained = not self.is_reading and 0 < num_left <= len(items.contained)
+            piece = items.contained[-num_left] if is_contained else _item(items, count)
+            self.walk(piece, f"{at}/{count}")
             count += 1
         if self.is_reading and count < items.min_items:
             raise self.fail()
@@ -154,6 +189,7 @@ class Walk(Reading):
         wanted = self.given.branches.get(at, 0)
         first = wanted if 0 <= wanted < len(branch.options) else 0
         if not self.is_reading:
+            self.decisions.append((at, branch))
             self.walk(branch.options[first], at)
             return
         key = (id(branch), self.pos)
@@ -197,6 +233,8 @@ class Walk(Reading):
 
     def _repeat(self, repeat: Repeat) -> None:
         wanted = min(self.given.lengths.get("", 1), repeat.max_count)
+        if not self.is_reading and repeat.max_count > 1:
+            self.decisions.append(("", repeat))
         count = 0
         while count < 1 or count < (repeat.max_count if self.is_reading else wanted):
             is_read = self.is_reading
@@ -205,15 +243,6 @@ class Walk(Reading):
                 self.lengths += [("", count + 1)] * is_read
             self.walk(repeat.item, f"/{count}")
             count += 1
-
-
-def _wanted_key(keys: Keys, idx: int, wanted: frozenset[str]) -> int | None:
-    """The next entry to write of one's own accord."""
-    for num in range(idx, len(keys.entries)):
-        entry = keys.entries[num]
-        if entry.is_required or entry.key in wanted:
-            return num
-    return None
 
 
 def _has_required(keys: Keys, idx: int) -> bool:
