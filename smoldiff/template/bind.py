@@ -2,22 +2,18 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 from smoldiff.scaffold.cursor import Gap
 from smoldiff.scaffold.scaffold import Scaffold
+from smoldiff.template.cache import read_cached, write_cached
 from smoldiff.template.template import Run, Template, unroll
 from smoldiff.template.vocabulary import Vocabulary
 
 FORMAT = 1
 """Part of every key: raise it when templates change for the same input."""
 MAX_IN_MEMORY = 512
-CACHE_VARIABLE = "SMOLDIFF_CACHE"
-"""Environment variable: the folder for templates on disk; empty switches the disk off."""
 
 _MEMORY: OrderedDict[str, Template] = OrderedDict()
 
@@ -45,47 +41,26 @@ def content_key(scaffold: Scaffold, vocabulary: Vocabulary) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def cache_folder() -> Path | None:
-    """Where templates lie on disk; None if the user switched that off."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen is not None:
-        return Path(chosen) / "templates" if chosen else None
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "smoldiff" / "templates"
-
-
 def _read(key: str, scaffold: Scaffold, vocabulary: Vocabulary) -> Template | None:
-    folder = cache_folder()
-    if folder is None:
+    content = read_cached(f"templates/{key}.json")
+    if content is None:
         return None
     try:
-        entry = json.loads((folder / f"{key}.json").read_text())
+        entry = json.loads(content)
         ids, spans = tuple(entry["ids"]), entry["runs"]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # absent, or left half-written by another program
+    except (ValueError, KeyError, TypeError):  # left half-written by another program
         return None
     remainder = scaffold.resume("")
     slots = {piece.pointer: piece.slot for piece in remainder.pieces if isinstance(piece, Gap)}
     if [pointer for pointer, _, _ in spans] != list(slots):
         return None
     runs = tuple(Run(pointer, slots[pointer], start, stop, "") for pointer, start, stop in spans)
-    return Template(scaffold, vocabulary, "", remainder.choices, ids, runs)
+    return Template(
+        scaffold, vocabulary, "", remainder.choices, ids, runs, remainder.decisions
+    )
 
 
 def _write(key: str, template: Template) -> Template:
-    """Write by renaming, so that a reader never sees half a file. A folder that cannot be written is no error."""
-    folder = cache_folder()
-    if folder is not None:
-        entry = {"ids": template.ids, "runs": [(r.pointer, r.start, r.stop) for r in template.runs]}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-                json.dump(entry, file)
-            os.replace(file.name, folder / f"{key}.json")
-        except OSError:
-            return template
+    entry = {"ids": template.ids, "runs": [(r.pointer, r.start, r.stop) for r in template.runs]}
+    write_cached(f"templates/{key}.json", json.dumps(entry).encode())
     return template

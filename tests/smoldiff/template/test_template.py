@@ -13,6 +13,7 @@ import smoldiff
 from smoldiff.decode.model import NANO_PATH
 from smoldiff.scaffold.cursor import Choices
 from smoldiff.template import bind as bind_module
+from smoldiff.template.cache import CACHE_VARIABLE, cache_folder
 from smoldiff.template.template import MASK
 
 QWEN = Path(__file__).parents[3].parent / "shared" / "tokenizers" / "qwen"
@@ -51,7 +52,7 @@ def tokenizer(request):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(bind_module.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     bind_module._MEMORY.clear()
     return tmp_path / "templates"
 
@@ -112,14 +113,14 @@ def test_a_damaged_cache_file_is_made_anew(tokenizer, own_cache):
 
 
 def test_the_disk_can_be_switched_off(tokenizer, own_cache, monkeypatch):
-    monkeypatch.setenv(bind_module.CACHE_VARIABLE, "")
+    monkeypatch.setenv(CACHE_VARIABLE, "")
     smoldiff.compile_schema(TOOLS).bind(tokenizer)
-    assert bind_module.cache_folder() is None
+    assert cache_folder() is None
     assert not own_cache.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tokenizer, tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setenv(bind_module.CACHE_VARIABLE, str(blocked))
+    monkeypatch.setenv(CACHE_VARIABLE, str(blocked))
     assert smoldiff.compile_schema(TOOLS).bind(tokenizer).ids
