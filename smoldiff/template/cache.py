@@ -1,8 +1,17 @@
 """The cache on disk: small files named by the content that they were made from. Losing one costs only time."""
 
+import io
 import os
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
 
 CACHE_VARIABLE = "SMOLDIFF_CACHE"
 """Environment variable: the folder of the cache; empty switches the disk off."""
@@ -40,3 +49,21 @@ def write_cached(name: str, content: bytes) -> None:
         os.replace(file.name, target)
     except OSError:
         return
+
+
+def read_arrays(name: str) -> Arrays | None:
+    """The arrays of a cached `.npz` file, None if there is none that can be read."""
+    content = read_cached(name)
+    if content is None:
+        return None
+    try:
+        return dict(np.load(io.BytesIO(content), allow_pickle=False))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # damaged by another program
+        return None
+
+
+def write_arrays(name: str, arrays: Arrays) -> None:
+    """Keep arrays as an `.npz` file, as `write_cached` does."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    write_cached(name, file.getvalue())
