@@ -11,6 +11,11 @@ from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
 CountTokens = Callable[[str], int]
 
 MAX_STRING_TOKENS = 32
+"""Positions of a string of which nothing more is known."""
+MAX_SLOT_TOKENS = 512
+"""Most positions of any slot. A text that needs more can only be written token by token."""
+MAX_COUNTED = 64
+"""Values of an enumeration whose tokens are counted: the longest."""
 OPAQUE_TOKENS = 32
 
 # One typical long value of each format; a quarter is added, because other values may fall into more tokens.
@@ -32,7 +37,7 @@ _DECIMALS = ".0625"
 
 
 def budget(language: Language, count_tokens: CountTokens) -> int:
-    """The positions to reserve for a slot, at least 1. `count_tokens` counts the tokens of a text."""
+    """The positions to reserve for a slot, 1 to MAX_SLOT_TOKENS. `count_tokens` counts the tokens of a text."""
     match language:
         case Enum():
             skip = 1 if holds_content(language) else 0
@@ -49,7 +54,8 @@ def budget(language: Language, count_tokens: CountTokens) -> int:
             return _string_budget(language, count_tokens)
         case _:
             assert_never(language)
-    return max(1, *(count_tokens(text) for text in texts))
+    longest = sorted(texts, key=len)[-MAX_COUNTED:]
+    return min(MAX_SLOT_TOKENS, max(1, *(count_tokens(text) for text in longest)))
 
 
 def _number_sample(language: Number) -> str:
@@ -67,7 +73,8 @@ def _string_budget(language: String, count_tokens: CountTokens) -> int:
     samples = [_SAMPLES[name] for name in language.formats if name in _SAMPLES]
     usual = min((_with_room(count_tokens(one)) for one in samples), default=MAX_STRING_TOKENS)
     needed = max(usual, language.min_length)
-    return max(1, needed if language.max_length is None else min(needed, language.max_length))
+    most = MAX_SLOT_TOKENS if language.max_length is None else language.max_length
+    return max(1, min(needed, most, MAX_SLOT_TOKENS))
 
 
 def _with_room(num_tokens: int) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from smoldiff.scaffold.pieces import Branch, Items, Keys, Literal, Repeat, Slot
+from smoldiff.schema.pointers import escape
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,24 @@ def member_key(at: str, num: int) -> str:
 def member_value(at: str, num: int) -> str:
     """The pointer of an unnamed member's value as long as its key is not known."""
     return f"{at}/~v{num}"
+
+
+def object_of_key(pointer: str) -> str | None:
+    """The object whose unnamed member has its key in the slot at `pointer`; None for a slot that is no key."""
+    at, _, step = pointer.rpartition("/")
+    return at if step.startswith("~k") else None
+
+
+def real_pointer(pointer: str, texts: Mapping[str, str]) -> str:
+    """A pointer with the keys of unnamed members in it, which stand in `texts` by the pointers of their slots."""
+    real, inside = "", ""
+    for step in pointer.split("/")[1:]:
+        inside += "/" + step
+        if step[:2] in ("~k", "~v"):
+            slot = f"{inside[: inside.rfind('/')]}/~k{step[2:]}"
+            step = escape(json.loads(f'"{texts[slot]}"'))
+        real += "/" + step
+    return real
 
 
 @dataclass(frozen=True, slots=True)

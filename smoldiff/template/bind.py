@@ -55,9 +55,7 @@ def _read(key: str, scaffold: Scaffold, vocabulary: Vocabulary) -> Template | No
     if [pointer for pointer, _, _ in spans] != list(slots):
         return None
     runs = tuple(Run(pointer, slots[pointer], start, stop, "") for pointer, start, stop in spans)
-    return Template(
-        scaffold, vocabulary, "", remainder.choices, ids, runs, remainder.decisions
-    )
+    return Template(scaffold, vocabulary, "", remainder.choices, ids, runs, remainder.decisions)
 
 
 def _write(key: str, template: Template) -> Template:

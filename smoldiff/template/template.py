@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from smoldiff.scaffold.budget import budget
-from smoldiff.scaffold.cursor import NO_CHOICES, Choices, Gap, Remainder
+from smoldiff.scaffold.cursor import NO_CHOICES, Choices, Decision, Gap, Remainder
 from smoldiff.scaffold.pieces import Slot
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.template.tokenise import Part, tokenise
@@ -37,6 +37,8 @@ class Template:
     choices: Choices = field(repr=False)
     ids: tuple[int, ...]
     runs: tuple[Run, ...]
+    decisions: tuple[Decision, ...] = field(repr=False)
+    """The choices that shaped it, from the outside in."""
 
     def resume(self, prefix: str, choices: Choices = NO_CHOICES) -> "Template":
         """The template of what remains behind `prefix`, for these decisions.
@@ -90,7 +92,15 @@ def unroll(
             ids += [MASK] * num_masks
         else:
             ids += tokenise(vocabulary, (), piece)
-    return Template(scaffold, vocabulary, prefix, remainder.choices, tuple(ids), tuple(runs))
+    return Template(
+        scaffold,
+        vocabulary,
+        prefix,
+        remainder.choices,
+        tuple(ids),
+        tuple(runs),
+        remainder.decisions,
+    )
 
 
 def _joined(remainder: Remainder) -> list[list[Part] | Gap]:

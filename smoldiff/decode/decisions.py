@@ -1,0 +1,237 @@
+"""The structure of an answer without the base: every open choice of a scaffold is put to a scorer, from the outside in."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from smoldiff.decode.scores import MAX_RANK, RANKS, Ask, Question, Scorer
+from smoldiff.scaffold.anything import anything, num_scalars
+from smoldiff.scaffold.cost import Costs
+from smoldiff.scaffold.cursor import Choices, Decision
+from smoldiff.scaffold.pieces import Branch, Items, Keys, Repeat, Slot
+from smoldiff.schema.nodes import Opaque
+from smoldiff.template.template import Template
+
+MAX_MORE_ITEMS = 8
+"""Items of an array above the fewest."""
+MAX_MORE_MEMBERS = 4
+"""Members of an open object besides those that the schema names."""
+MAX_MORE_CALLS = 3
+MAX_FREE_DEPTH = 2
+"""How deep arrays and objects are nested where the schema lets any value stand."""
+
+Name = tuple[str, Ask, str]
+
+
+@dataclass(slots=True)
+class Settled:
+    """An answered question."""
+
+    question: Question
+    scores: Tensor
+    option: int
+
+    @property
+    def loss(self) -> float:
+        """What the next best option scores less; infinite where there is none."""
+        others = self.scores[self.scores.isfinite()]
+        if len(others) < 2:
+            return float("inf")
+        best = others.topk(2).values
+        return float(best[0] - best[1])
+
+
+@dataclass(eq=False)
+class Decisions:
+    """The choices of one answer. `settle` takes new ones, `turn` takes one back."""
+
+    scorer: Scorer
+    costs: Costs
+    settled: dict[Name, Settled] = field(default_factory=dict)
+    num_asked: int = 0
+    """How often the scorer was asked."""
+
+    def settle(self, template: Template, is_small: bool) -> bool:
+        """Decide what the template leaves open; False if that is nothing. `is_small` takes the smallest options."""
+        questions = [
+            question
+            for decision in template.decisions
+            for question in self._questions(decision)
+            if _name(question) not in self.settled
+        ]
+        if not questions:
+            return False
+        scores = self._small(questions) if is_small else self._asked(template, questions)
+        for question, one in zip(questions, scores, strict=True):
+            self.settled[_name(question)] = Settled(question, one, int(one.argmax()))
+        for decision in template.decisions:
+            if isinstance(decision.piece, Keys) and decision.piece.max_keys is not None:
+                self._limit_keys(decision.pointer, decision.piece, decision.piece.max_keys)
+        return True
+
+    def turn(self, settled: Settled, *, for_good: bool = False) -> bool:
+        """Take the next best option instead, and forget all that hung on this one; False where no other is left.
+
+        The option comes last from now on, so in the end every one has its turn; with `for_good` it never comes back.
+        """
+        scores = settled.scores
+        worst = scores[scores.isfinite()].min()
+        scores[settled.option] = -torch.inf if for_good else worst - 1
+        option = int(scores.argmax())
+        if option == settled.option or not scores[option].isfinite():
+            return False
+        settled.option = option
+        for name in [name for name in self.settled if _hangs_on(name, settled.question)]:
+            del self.settled[name]
+        return True
+
+    def governing(self, pointer: str) -> list[Settled]:
+        """The answers that decide whether something is at a pointer, and what; the nearest first."""
+        found = [one for one in self.settled.values() if _is_at(pointer, one.question.scope)]
+        return sorted(found, key=lambda one: (-len(one.question.scope), -one.question.rank))
+
+    def inside(self, pointer: str) -> list[Settled]:
+        """The answers about the value at a pointer and what is in it."""
+        return [one for one in self.settled.values() if _is_at(one.question.pointer, pointer)]
+
+    def choices(self) -> Choices:
+        """The decisions as the scaffold reads them."""
+        keys: dict[str, frozenset[str]] = {}
+        others: dict[str, tuple[int, ...]] = {}
+        lengths: dict[str, int] = {}
+        branches: dict[str, int] = {}
+        kinds: dict[str, int] = {}
+        for (pointer, ask, name), one in self.settled.items():
+            piece = one.question.decision.piece
+            if ask is Ask.KEY and one.option:
+                keys[pointer] = keys.get(pointer, frozenset()) | {name}
+            elif ask is Ask.MEMBERS and isinstance(piece, Keys):
+                others[pointer] = tuple(self._members(pointer, piece, one.option))
+            elif ask is Ask.LENGTH:
+                lengths[pointer] = one.option + (piece.fewest if isinstance(piece, Items) else 1)
+            elif ask is Ask.BRANCH:
+                branches[pointer] = one.option
+            elif ask is Ask.KIND:
+                kinds[pointer] = one.option
+        return Choices(keys, lengths, branches, others, kinds)
+
+    def _asked(self, template: Template, questions: Sequence[Question]) -> list[Tensor]:
+        self.num_asked += 1
+        scores = self.scorer.decide(template, questions)
+        return [self._allowed(q, one) for q, one in zip(questions, scores, strict=True)]
+
+    def _small(self, questions: Sequence[Question]) -> list[Tensor]:
+        scores = []
+        for question in questions:
+            one = torch.arange(0.0, -question.num_options, -1.0)
+            if isinstance(question.decision.piece, Branch):
+                one[self.costs.cheapest(question.decision.piece)] = 1.0
+            scores.append(one)
+        return scores
+
+    def _allowed(self, question: Question, scores: Tensor) -> Tensor:
+        """The scores, lower for options that lead to parts of which only the last gate knows what they may hold."""
+        piece = question.decision.piece
+        options = piece.options if isinstance(piece, Branch) else ()
+        if isinstance(piece, Keys) and question.ask is Ask.MEMBER:
+            options = tuple(other.value for other in piece.others)
+        unknown = [idx for idx, option in enumerate(options) if not self.costs.is_known(option)]
+        scores = scores.clone()
+        scores[unknown] -= 1 + scores.max() - scores.min()
+        return scores
+
+    def _questions(self, decision: Decision) -> Iterator[Question]:
+        match decision.piece:
+            case Keys():
+                yield from self._key_questions(decision, decision.piece)
+            case Items():
+                num_more = self._num_more_items(decision.piece)
+                yield from _ask(decision, Ask.LENGTH, 1 + num_more)
+            case Branch(options=options):
+                yield from _ask(decision, Ask.BRANCH, len(options))
+            case Repeat(max_count=most):
+                yield from _ask(decision, Ask.LENGTH, min(most, 1 + MAX_MORE_CALLS))
+            case Slot():
+                yield Question(decision, Ask.KIND, "", self._num_kinds(decision))
+
+    def _key_questions(self, decision: Decision, keys: Keys) -> Iterator[Question]:
+        optional = [entry for entry in keys.entries if not entry.is_required]
+        for entry in optional:
+            if self.costs.is_known(entry.value):
+                yield Question(decision, Ask.KEY, entry.key, 2)
+        if not any(self.costs.is_known(other.value) for other in keys.others):
+            return
+        num_required = len(keys.entries) - len(optional)
+        room = MAX_MORE_MEMBERS if keys.max_keys is None else keys.max_keys - num_required
+        num_more = max(0, min(room, MAX_MORE_MEMBERS))
+        yield from _ask(decision, Ask.MEMBERS, 1 + num_more)
+        num_members = max(num_more, keys.min_keys - num_required)
+        for num in range(num_members if len(keys.others) > 1 else 0):
+            yield Question(decision, Ask.MEMBER, str(num), len(keys.others))
+
+    def _num_more_items(self, items: Items) -> int:
+        room = MAX_MORE_ITEMS if items.most is None else items.most - items.fewest
+        is_known = items.item is None or self.costs.is_known(items.item)
+        return max(0, min(room, MAX_MORE_ITEMS)) if is_known else 0
+
+    def _num_kinds(self, decision: Decision) -> int:
+        assert isinstance(decision.piece, Slot)
+        assert isinstance(decision.piece.language, Opaque)
+        types = decision.piece.language.types
+        steps = decision.pointer.split("/")
+        above = ("/".join(steps[:stop]) for stop in range(len(steps)))
+        depth = sum((pointer, Ask.KIND, "") in self.settled for pointer in above)
+        num_allowed = num_scalars(types) if depth >= MAX_FREE_DEPTH else 0
+        return num_allowed or len(anything(decision.piece.pointer, types))
+
+    def _members(self, pointer: str, keys: Keys, num_more: int) -> Iterator[int]:
+        """The kinds of the unnamed members, as many as were decided on, and more where there must be more keys."""
+        num_named = sum(entry.is_required for entry in keys.entries) + sum(
+            one.option
+            for (at, ask, _), one in self.settled.items()
+            if at == pointer and ask is Ask.KEY
+        )
+        for num in range(max(num_more, keys.min_keys - num_named)):
+            member = self.settled.get((pointer, Ask.MEMBER, str(num)))
+            yield member.option if member else 0
+
+    def _limit_keys(self, pointer: str, keys: Keys, most: int) -> None:
+        """Leave out the optional keys that lose least, where there are too many."""
+        chosen = [
+            one
+            for (at, ask, _), one in self.settled.items()
+            if at == pointer and ask is Ask.KEY and one.option
+        ]
+        members = self.settled.get((pointer, Ask.MEMBERS, ""))
+        num_required = sum(entry.is_required for entry in keys.entries)
+        num_too_many = num_required + len(chosen) - most
+        for one in sorted(chosen, key=lambda one: one.loss)[: max(0, num_too_many)]:
+            one.option = 0
+        if members is not None:
+            num_left = most - num_required - min(len(chosen), most - num_required)
+            members.option = max(0, min(members.option, num_left))
+
+
+def _ask(decision: Decision, ask: Ask, num_options: int) -> Iterable[Question]:
+    return [Question(decision, ask, "", num_options)] if num_options > 1 else []
+
+
+def _name(question: Question) -> Name:
+    return question.pointer, question.ask, question.name
+
+
+def _hangs_on(name: Name, question: Question) -> bool:
+    """Whether one decision has a meaning only as long as another is as it is."""
+    pointer, ask, _ = name
+    if question.ask in (Ask.LENGTH, Ask.MEMBERS):
+        return False
+    if pointer == question.scope and question.ask in RANKS:
+        return RANKS.get(ask, MAX_RANK) > question.rank
+    return _is_at(pointer, question.scope) and (pointer, ask) != (question.pointer, question.ask)
+
+
+def _is_at(pointer: str, scope: str) -> bool:
+    """Whether a pointer is a scope or lies in it."""
+    return pointer == scope or pointer.startswith(scope + "/")

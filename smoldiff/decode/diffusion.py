@@ -1,0 +1,124 @@
+"""An answer without the base: decisions from the outside in, slots all at once, then the last gate.
+
+What the gate finds wrong is written anew: a slot's text is forbidden and its next best one taken, or a decision turned
+to its next best option. The bound on that makes the promise: a valid answer or an error, never a guess.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from smoldiff.decode.decisions import Decisions
+from smoldiff.decode.filling import Filling, NoText
+from smoldiff.decode.mending import Mending, repeated_keys
+from smoldiff.decode.scores import Scorer
+from smoldiff.errors import IncompleteCall, InvalidCall, UnsatisfiableSchema
+from smoldiff.scaffold.cost import Costs
+from smoldiff.scaffold.scaffold import Scaffold
+from smoldiff.schema.validation import Fault
+from smoldiff.template.template import Run, Template, unroll
+from smoldiff.template.vocabulary import Vocabulary
+
+MAX_ROUNDS = 24
+"""Questions are asked from the outside in, this many times; deeper ones take the smallest options."""
+
+Judge = Callable[[str], list[Fault]]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A valid answer and what it took."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    num_asked: int
+    num_remasked: int
+
+
+def write_answer(
+    scaffold: Scaffold,
+    vocabulary: Vocabulary,
+    scorer: Scorer,
+    judge: Judge,
+    *,
+    max_tokens: int,
+    max_remasks: int,
+) -> Written:
+    """A text of the scaffold in which `judge` finds no fault; the faults' pointers are those of the scaffold.
+
+    Raises InvalidCall where `max_remasks` changes did not mend it, IncompleteCall where it does not fit `max_tokens`,
+    UnsatisfiableSchema where a slot that must be there has no text.
+    """
+    writing = Writing(scaffold, vocabulary, scorer, max_tokens)
+    fault, text = Fault("", "nothing was tried"), ""
+    for num_remasked in range(max_remasks + 1):
+        try:
+            text = writing.attempt()
+        except NoText as dead_end:
+            if not writing.avoid(dead_end.run):
+                raise UnsatisfiableSchema(dead_end.run.slot.pointer, dead_end.problem) from None
+            fault = Fault(dead_end.run.pointer, dead_end.problem)
+            continue
+        faults = judge(text)
+        if not faults:
+            return _fitting(writing, text, num_remasked, max_tokens)
+        fault = faults[0]
+        if not writing.mend(faults):
+            raise InvalidCall(fault.pointer, f"{fault.problem}; no other text is left", text)
+    problem = f"{fault.problem}; still so after {max_remasks} changes: raise max_remasks"
+    raise InvalidCall(fault.pointer, problem, text)
+
+
+def _fitting(writing: "Writing", text: str, num_remasked: int, max_tokens: int) -> Written:
+    ids = writing.token_ids()
+    if len(ids) > max_tokens:
+        raise IncompleteCall(
+            f"the answer takes {len(ids)} tokens and max_tokens is {max_tokens}; raise max_tokens",
+            text,
+        )
+    return Written(text, ids, writing.num_asked, num_remasked)
+
+
+class Writing:
+    """One answer between its attempts."""
+
+    def __init__(
+        self, scaffold: Scaffold, vocabulary: Vocabulary, scorer: Scorer, max_tokens: int
+    ) -> None:
+        self._scaffold, self._vocabulary, self._max_tokens = scaffold, vocabulary, max_tokens
+        self._decisions = Decisions(scorer, Costs())
+        self._filling = Filling(scorer, vocabulary)
+        self._mending = Mending(self._decisions, self._filling)
+
+    @property
+    def num_asked(self) -> int:
+        return self._decisions.num_asked + self._filling.num_asked
+
+    def attempt(self) -> str:
+        """Decide and fill what is open. Raises NoText."""
+        self._template = self._decided()
+        self._texts = self._filling.fill(self._template)
+        for pointer, texts in repeated_keys(self._template, self._texts):
+            self._filling.forbid(pointer, texts)
+            self._texts = self._filling.fill(self._template)
+        return self._template.text(self._texts)
+
+    def mend(self, faults: Sequence[Fault]) -> bool:
+        """Take back some of what the first fault hangs on; False where nothing is left to take back."""
+        return any(self._mending.mend(fault, self._template, self._texts) for fault in faults)
+
+    def avoid(self, run: Run) -> bool:
+        """Take back the decision that a slot without a text hangs on; False where it must be there."""
+        return self._mending.avoid(run.pointer)
+
+    def token_ids(self) -> tuple[int, ...]:
+        return self._template.fill(self._texts)
+
+    def _decided(self) -> Template:
+        num_rounds = 0
+        while True:
+            choices = self._decisions.choices()
+            template = unroll(self._scaffold, self._vocabulary, choices=choices)
+            is_small = num_rounds >= MAX_ROUNDS or 2 * len(template.ids) > self._max_tokens
+            if not self._decisions.settle(template, is_small):
+                return template
+            num_rounds += 1

@@ -1,0 +1,132 @@
+"""The slots of a template filled by scores: each with the best text of its language that is not forbidden."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from smoldiff.decode.scores import Scorer
+from smoldiff.decode.slots import NULL, best_fill
+from smoldiff.scaffold.budget import MAX_SLOT_TOKENS
+from smoldiff.scaffold.pieces import Keys, Language
+from smoldiff.scaffold.remainder import object_of_key
+from smoldiff.scaffold.style import SPACED
+from smoldiff.template.automaton import TokenAutomaton
+from smoldiff.template.languages import content_key, slot_automaton
+from smoldiff.template.template import Run, Template
+from smoldiff.template.vocabulary import Vocabulary
+
+MAX_SCORES = 1 << 23
+"""Scores that are asked for at once."""
+
+
+class NoText(Exception):
+    """No text of a slot's language fits: it is empty, or longer than MAX_SLOT_TOKENS, or all of it is forbidden."""
+
+    def __init__(self, run: Run, problem: str) -> None:
+        self.run = run
+        self.problem = problem
+        super().__init__(problem)
+
+
+@dataclass(slots=True)
+class _Filled:
+    text: str
+    language: Language
+
+
+@dataclass(eq=False)
+class Filling:
+    """The texts of one answer's slots by pointer. A slot keeps its text until it is forbidden there."""
+
+    scorer: Scorer
+    vocabulary: Vocabulary
+    num_asked: int = 0
+    """How often the scorer was asked."""
+    _texts: dict[str, _Filled] = field(default_factory=dict)
+    _forbidden: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def fill(self, template: Template) -> dict[str, str]:
+        """The text of every slot. Raises NoText."""
+        for pointer, names in _named(template):
+            self._forbidden[pointer] |= names
+        todo = [run for run in template.runs if not self._has(run)]
+        for alike in _grouped(todo):
+            self._fill_alike(template, alike)
+        return {run.pointer: self._texts[run.pointer].text for run in template.runs}
+
+    def forbid(self, pointer: str, texts: set[str]) -> bool:
+        """Let the slot there never hold one of these texts; False if they were all forbidden before."""
+        is_new = not texts <= self._forbidden[pointer]
+        self._forbidden[pointer] |= texts
+        return is_new
+
+    def _has(self, run: Run) -> bool:
+        known = self._texts.get(run.pointer)
+        if known is None or known.text in self._forbidden[run.pointer]:
+            return False
+        return known.language is run.slot.language or known.language == run.slot.language
+
+    def _fill_alike(self, template: Template, runs: Sequence[Run]) -> None:
+        """Fill slots of one language and length, those without anything forbidden together."""
+        run = runs[0]
+        automaton, num_positions = _fitting(run, self.vocabulary)
+        free = [one for one in runs if not self._forbidden[one.pointer]]
+        num_scores = num_positions * max(1, len(automaton.token_ids))
+        step = max(1, MAX_SCORES // num_scores)
+        for start in range(0, len(free), step):
+            self._take(template, free[start : start + step], automaton, num_positions)
+        for one in runs:
+            forbidden = self._forbidden[one.pointer]
+            if forbidden:
+                rest = automaton.without(text.encode() for text in forbidden)
+                if rest.min_tokens is None or rest.min_tokens > num_positions:
+                    raise NoText(one, "every text that fits is forbidden")
+                self._take(template, [one], rest, num_positions)
+
+    def _take(
+        self,
+        template: Template,
+        runs: Sequence[Run],
+        automaton: TokenAutomaton,
+        num_positions: int,
+    ) -> None:
+        wide = [replace(run, stop=run.start + num_positions) for run in runs]
+        scores_BPU, null_BP = self.scorer.fill(template, wide, automaton.token_ids)
+        self.num_asked += 1
+        tokens_BP = best_fill(scores_BPU, null_BP, automaton).tokens_BP.tolist()
+        for run, tokens in zip(runs, tokens_BP, strict=True):
+            text = self.vocabulary.bytes_of(token for token in tokens if token != NULL).decode()
+            self._texts[run.pointer] = _Filled(text, run.slot.language)
+
+
+def _fitting(run: Run, vocabulary: Vocabulary) -> tuple[TokenAutomaton, int]:
+    """The slot's automaton, and as many positions as its budget says or its shortest text needs."""
+    budget = run.stop - run.start
+    automaton = slot_automaton(run.slot.language, vocabulary, budget)
+    if automaton.min_tokens is not None and automaton.min_tokens <= budget:
+        return automaton, budget
+    automaton = slot_automaton(run.slot.language, vocabulary, MAX_SLOT_TOKENS)
+    if automaton.min_tokens is None:
+        raise NoText(run, f"no text of at most {MAX_SLOT_TOKENS} tokens is allowed here")
+    num_positions = max(budget, automaton.min_tokens)
+    return slot_automaton(run.slot.language, vocabulary, num_positions), num_positions
+
+
+def _grouped(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    groups: dict[tuple[object, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        language = run.slot.language
+        lengths = (getattr(language, "min_length", 0), getattr(language, "max_length", None))
+        groups[(content_key(language), lengths, run.stop - run.start)].append(run)
+    yield from groups.values()
+
+
+def _named(template: Template) -> Iterator[tuple[str, set[str]]]:
+    """For the key of each unnamed member, the keys that it cannot have."""
+    objects = {d.pointer: d.piece for d in template.decisions if isinstance(d.piece, Keys)}
+    for run in template.runs:
+        at = object_of_key(run.pointer)
+        if at is not None:
+            keys = objects[at]
+            names = {*(entry.key for entry in keys.entries), *keys.forbidden}
+            yield run.pointer, {SPACED.dumps(name)[1:-1] for name in names}

@@ -1,0 +1,103 @@
+"""Whether every slot that an answer must have can be filled, known before any model is asked."""
+
+from collections.abc import Iterator
+
+from smoldiff.errors import UnsatisfiableSchema, UnsupportedSchema
+from smoldiff.scaffold.budget import MAX_SLOT_TOKENS
+from smoldiff.scaffold.pieces import (
+    Branch,
+    Items,
+    Keys,
+    Language,
+    Literal,
+    Piece,
+    Repeat,
+    Sequence,
+    Slot,
+)
+from smoldiff.scaffold.scaffold import Scaffold
+from smoldiff.schema.nodes import Integer, Number, String
+from smoldiff.template.languages import content_key, slot_automaton, slot_dfa
+from smoldiff.template.vocabulary import Vocabulary
+
+
+def check_fits(scaffold: Scaffold, vocabulary: Vocabulary) -> None:
+    """Raise UnsatisfiableSchema or UnsupportedSchema, with a pointer, for a slot that can hold no text that fits."""
+    checked: set[tuple[object, ...]] = set()
+    for slot in unavoidable(scaffold.root):
+        key = (content_key(slot.language), *_lengths(slot.language))
+        if key not in checked and _is_narrow(slot.language):
+            checked.add(key)
+            _check(slot, vocabulary)
+
+
+def unavoidable(root: Piece) -> Iterator[Slot]:
+    """The slots in every text of a piece, each once."""
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        piece = todo.pop()
+        if id(piece) in seen:
+            continue
+        seen.add(id(piece))
+        if isinstance(piece, Slot):
+            yield piece
+        else:
+            todo += _needed(piece)
+
+
+def _needed(piece: Piece) -> list[Piece]:
+    match piece:
+        case Sequence(parts=parts):
+            return list(parts)
+        case Keys(entries=entries):
+            return [entry.value for entry in entries if entry.is_required]
+        case Items():
+            return _needed_items(piece)
+        case Repeat(item=item):
+            return [item]
+        case Branch(options=options):
+            return list(options) if len(options) == 1 else []
+        case Literal() | Slot():
+            return []
+
+
+def _needed_items(items: Items) -> list[Piece]:
+    needed = [*items.prefix[: items.fewest], *items.contained]
+    if items.item is not None and items.fewest > len(needed):
+        needed.append(items.item)
+    return needed
+
+
+def _is_narrow(language: Language) -> bool:
+    """Whether it is not plain to see that a short text belongs to the language."""
+    match language:
+        case String():
+            return bool(
+                language.min_length or language.patterns or language.formats or language.excluded
+            )
+        case Integer() | Number():
+            return language.multiple_of is not None
+        case _:
+            return False
+
+
+def _check(slot: Slot, vocabulary: Vocabulary) -> None:
+    shortest, longest = _lengths(slot.language)
+    dfa = slot_dfa(slot.language)
+    num_bytes = shortest_text(dfa, shortest, longest)
+    if num_bytes is None:
+        raise UnsatisfiableSchema(slot.pointer, "no value satisfies all that is said of it here")
+    if num_bytes <= MAX_SLOT_TOKENS:  # every token writes at least one byte
+        return
+    if slot_automaton(slot.language, vocabulary, MAX_SLOT_TOKENS).min_tokens is None:
+        raise UnsupportedSchema(
+            slot.pointer,
+            f"its shortest value has {num_bytes} bytes and does not fit into {MAX_SLOT_TOKENS} tokens; "
+            "use mode='verified', which writes it token by token",
+        )
+
+
+def _lengths(language: Language) -> tuple[int, int | None]:
+    is_string = isinstance(language, String)
+    return (language.min_length, language.max_length) if is_string else (0, None)

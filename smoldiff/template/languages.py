@@ -1,0 +1,81 @@
+"""Slot languages as token automata, each built once for a tokenizer."""
+
+from collections.abc import Callable
+from dataclasses import astuple, replace
+from typing import assert_never
+
+from smoldiff.automata.dfa import Dfa
+from smoldiff.automata.numbers import integer_language, number_language
+from smoldiff.automata.operations import finite
+from smoldiff.automata.strings import string_content, string_language
+from smoldiff.scaffold.pieces import Language, holds_content
+from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
+from smoldiff.template.automaton import TokenAutomaton, automaton_for
+from smoldiff.template.vocabulary import Vocabulary
+
+
+def slot_automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) -> TokenAutomaton:
+    """What a slot of `max_tokens` positions may hold, token by token.
+
+    Where a part of the language has no automaton (a backreference in a pattern, an awkward multiple), it is left out:
+    the automaton then allows more, and the last gate judges. A language for any JSON value has none: ValueError.
+    """
+    shortest, longest = 0, None
+    if isinstance(language, String):
+        shortest, longest = language.min_length, language.max_length
+    return automaton_for(
+        content_key(language),
+        _builder(language),
+        vocabulary,
+        min_chars=shortest,
+        max_chars=longest,
+        max_tokens=max_tokens,
+    )
+
+
+def content_key(language: Language) -> str:
+    """What the automaton over bytes depends on, as text. Length bounds of strings do not belong to it."""
+    bare = replace(language, pointer="")
+    if isinstance(bare, String):
+        bare = replace(bare, min_length=0, max_length=None)
+    return f"{type(bare).__name__}{astuple(bare)!r}"
+
+
+def _builder(language: Language) -> Callable[[], Dfa]:
+    match language:
+        case String():
+            return lambda: _string(language)
+        case Enum(texts=texts):
+            skip = 1 if holds_content(language) else 0
+            return lambda: finite(text[skip : len(text) - skip].encode() for text in texts)
+        case Boolean():
+            return lambda: finite((b"true", b"false"))
+        case Integer():
+            return lambda: integer_language(
+                language.minimum, language.maximum, language.multiple_of
+            )[0]
+        case Number():
+            return lambda: number_language(
+                language.minimum,
+                language.maximum,
+                language.exclusive_minimum,
+                language.exclusive_maximum,
+                language.multiple_of,
+            )[0]
+        case Opaque():
+            raise ValueError("any JSON value: not a regular language")
+        case _:
+            assert_never(language)
+
+
+def _string(language: String) -> Dfa:
+    if not (language.patterns or language.excluded or language.formats):
+        return string_content(None)
+    content, _ = string_language(
+        language.patterns,
+        language.excluded,
+        language.formats,
+        language.min_length,
+        language.max_length,
+    )
+    return string_content(content)
