@@ -33,7 +33,8 @@ ATOMS = st.sampled_from(
     ]
 )
 ASSERTIONS = st.sampled_from(["^", "$", r"\b", r"\B"])
-COUNTS = st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "{2,}", "*?", "+?"])
+GREEDY = st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "{2,}"])
+COUNTS = GREEDY | st.sampled_from(["*?", "+?"])
 
 
 def grow(inner):
@@ -50,7 +51,7 @@ def grow_plainly(inner):
     return st.one_of(
         st.tuples(inner, inner).map("".join),
         st.tuples(inner, inner).map(lambda pair: f"(?:{pair[0]}|{pair[1]})"),
-        st.tuples(inner, COUNTS).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+        st.tuples(inner, GREEDY).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
     )
 
 
