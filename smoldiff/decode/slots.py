@@ -199,9 +199,8 @@ def _walk(scores_BPU: Tensor, rest_BP: Tensor, value_PBS: Tensor, tables: _Table
         target_BC = _targets(state_B, tables)
         ahead_BC = value_PBS[p + 1].gather(1, target_BC.clamp(min=0))
         ahead_BC = ahead_BC.masked_fill(target_BC < 0, _IMPOSSIBLE)
-        column_B = (scores_BPU[:, p] + ahead_BC[:, tables.classes_U]).argmax(
-            1
-        )  # the first, if several
+        way_BU = scores_BPU[:, p] + ahead_BC.index_select(1, tables.classes_U)
+        column_B = way_BU.max(1).indices  # the first of equals
         tokens_BP[:, p] = torch.where(is_open_B, tables.token_ids_U[column_B], NULL)
         next_B = target_BC.gather(1, tables.classes_U[column_B][:, None])[:, 0]
         state_B = torch.where(is_open_B, next_B, state_B)

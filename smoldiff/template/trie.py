@@ -31,6 +31,8 @@ class Trie:
     token_ids: Ints
     token_bytes: tuple[bytes, ...]
     """The bytes of every token id of the vocabulary."""
+    max_bytes: int
+    """The length of the longest token."""
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Trie:
@@ -54,16 +56,11 @@ class Trie:
     @cached_property
     def ids_by_bytes(self) -> Mapping[bytes, tuple[int, ...]]:
         """The tokens that write given bytes; several where the vocabulary spells one text twice."""
-        ids: dict[bytes, tuple[int, ...]] = {}
-        for token_id in self.token_ids.tolist():
-            written = self.token_bytes[token_id]
-            ids[written] = (*ids.get(written, ()), token_id)
+        ids = {self.token_bytes[i]: (i,) for i in self.token_ids.tolist()}
+        for node in np.flatnonzero(np.diff(self.first_token) > 1).tolist():
+            same = self.token_ids[self.first_token[node] : self.first_token[node + 1]].tolist()
+            ids[self.token_bytes[same[0]]] = tuple(same)
         return ids
-
-    @cached_property
-    def max_bytes(self) -> int:
-        """The length of the longest token."""
-        return max(map(len, self.ids_by_bytes), default=0)
 
 
 _TRIES: weakref.WeakKeyDictionary[Vocabulary, Trie] = weakref.WeakKeyDictionary()
@@ -108,6 +105,7 @@ def _build(vocabulary: Vocabulary) -> Trie:
         first_token=_offsets(end_nodes, num_nodes),
         token_ids=np.array(ids, np.int64)[order],
         token_bytes=table,
+        max_bytes=depth,
     )
 
 

@@ -182,6 +182,15 @@ def test_without_leaves_out_a_text_in_all_its_tokens(dfa, tokens, texts):
         assert accepts(rest, ids) == (accepts(whole, ids) and not is_forbidden)
 
 
+def test_nothing_is_left_when_every_text_is_forbidden():
+    whole = token_automaton(words(b"ab", b"b"), small_vocabulary([b"a", b"b"]), max_tokens=4)
+    none = whole.without([b"ab"]).without([b"b"])
+    assert none.is_empty
+    assert none.without([b"ab"]).is_empty
+    only_empty = token_automaton(words(b"", b"b"), small_vocabulary([b"b"]), max_tokens=4)
+    assert only_empty.without([b"b"]).without([b"b", b"bb"]).min_tokens == 0
+
+
 def test_without_twice_is_without_both():
     vocabulary = small_vocabulary([b"a", b"b", b"ab", b"ba"])
     whole = token_automaton(make_dfa([(0, b"ab", 0)], {0}), vocabulary, max_tokens=4)
