@@ -1,6 +1,7 @@
-"""Whether a value is valid under a schema. The one place where jsonschema judges, and its exceptions end here.
+"""Whether a value is valid under a schema, and what is wrong with it. jsonschema judges, and its exceptions end here.
 
-Numbers are read as they are written, so 19.99 is a multiple of 0.01. Nothing is ever fetched.
+Numbers are read as they are written, so 19.99 is a multiple of 0.01 (a server that reads floats may differ). Nothing is
+ever fetched.
 """
 
 from __future__ import annotations
@@ -8,25 +9,30 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from jsonschema import FormatChecker
 from jsonschema.exceptions import UnknownType, ValidationError, best_match
 from jsonschema.protocols import Validator
-from jsonschema.validators import extend
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from smoldiff.errors import UnsupportedSchema
-from smoldiff.schema.dialect import validator_class
+from smoldiff.schema.assertions import Unjudgeable
+from smoldiff.schema.judge import judge
 from smoldiff.schema.pointers import child
+from smoldiff.schema.references import new_trail
 
-_DIGITS = 6000  # more than Python reads of an integer (4300), and 632 that a quotient of floats has
+MAX_FAULTS = 1_000
+"""Errors that `faults` looks into."""
+
+_MAX_SHOWN = 100  # characters of a value or a keyword in a message
+
+T = TypeVar("T")
 
 
 class Exact(Decimal):
@@ -40,55 +46,154 @@ class Exact(Decimal):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a value; `pointer` says where in it."""
+    """What is wrong with a value: `pointer` says where in it, `keyword` which keyword of the schema says so."""
 
     pointer: str
     problem: str
+    keyword: str = ""
 
 
 def decoder(*, is_exact: bool) -> json.JSONDecoder:
     """Reads JSON with floats, or with exact numbers for `first_error`.
 
-    Raises ValueError for NaN and Infinity, and for a number that no float can hold.
+    Raises ValueError for NaN and Infinity, for a number that no float can hold or an integer that Python cannot read,
+    and, with exact numbers, for a key that stands twice in one object.
     """
     return json.JSONDecoder(
-        parse_float=_exact if is_exact else _float, parse_constant=_refuse_constant
+        parse_float=_exact if is_exact else _float,
+        parse_int=_integer,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=_object if is_exact else None,
     )
 
 
 def first_error(value: Any, schema: Any, inside: str = "", at: str = "") -> Fault | None:
-    """What is wrong with a value, read by the exact `decoder`, under the part of a schema at the pointer `inside`.
+    """The most telling fault of a value, read by the exact `decoder`, under the part of a schema at `inside`.
 
-    Raises UnsupportedSchema at the pointer `at` where the schema's pattern or reference cannot be used.
+    Raises UnsupportedSchema, at a pointer below `at`, where the schema's pattern or reference cannot be used.
     """
+
+    def first(errors: Iterable[ValidationError]) -> Fault | None:
+        error = best_match(errors)
+        return None if error is None else _fault(error)
+
+    return _judged(value, schema, inside, at, first, lambda fault: fault)
+
+
+def faults(value: Any, schema: Any, inside: str = "", at: str = "") -> list[Fault]:
+    """Everything that is wrong with the value, deepest first; nothing for a valid one.
+
+    Where no branch of a union holds, the faults of the branch that went furthest, and the union's own behind them.
+    Of more than MAX_FAULTS errors, the first. Raises as `first_error` does.
+    """
+
+    def everything(errors: Iterable[ValidationError]) -> list[Fault]:
+        found = [one for error in islice(errors, MAX_FAULTS) for one in _leaves(error)]
+        return sorted(found, key=lambda fault: -fault.pointer.count("/"))
+
+    return _judged(value, schema, inside, at, everything, lambda fault: [fault])
+
+
+def _judged(
+    value: Any,
+    schema: Any,
+    inside: str,
+    at: str,
+    read: Callable[[Iterable[ValidationError]], T],
+    failed: Callable[[Fault], T],
+) -> T:
+    validator = _prepared(schema, at)
     try:
-        return _first_fault(_validator(json.dumps(schema)), value, inside)
-    except re.error as problem:
-        refusal = f"Python's re cannot read the pattern {problem.pattern!r}: {problem.msg}"
-    except Unresolvable as problem:
-        refusal = f"the reference {problem.ref!r} leads nowhere in this schema, and nothing is ever fetched"
+        with new_trail():
+            return read(_errors(validator, value, inside))
+    except Unjudgeable as problem:
+        pointer = child(at, *_path_to(problem.schema, validator.schema), problem.keyword)
+        raise UnsupportedSchema(pointer, problem.problem) from None
     except UnknownType as problem:
-        refusal = f"there is no type {problem.type!r}"
+        pointer = child(at, *_path_to(problem.schema, validator.schema), "type")
+        raise UnsupportedSchema(pointer, f"there is no type {problem.type!r}") from None
     except BaseException as problem:
         if not _is_overflow(problem):
             raise
-        return Fault("", "nested too deeply to be checked")
-    raise UnsupportedSchema(at, refusal)
+        return failed(Fault("", "nested too deeply to be checked"))
 
 
-def _first_fault(validator: Any, value: Any, inside: str) -> Fault | None:
-    errors = (
-        validator.descend(value, {"$ref": "#" + quote(inside)})
-        if inside
-        else validator.iter_errors(value)
-    )
-    error = best_match(errors)
-    return error and Fault(child("", *error.absolute_path), error.message)
+def _errors(validator: Any, value: Any, inside: str) -> Iterator[ValidationError]:
+    if inside:
+        return validator.descend(value, {"$ref": "#" + quote(inside)})
+    return validator.iter_errors(value)
+
+
+def _leaves(error: ValidationError) -> Iterator[Fault]:
+    if error.context:
+        for inner in min(_branches(error), key=_distance):
+            yield from _leaves(inner)
+    yield _fault(error)
+
+
+def _branches(error: ValidationError) -> list[list[ValidationError]]:
+    # A branch that is just `false` has no path.
+    branches = groupby(error.context or (), key=lambda inner: [*inner.relative_schema_path][:1])
+    return [list(errors) for _, errors in branches]
+
+
+def _distance(branch: list[ValidationError]) -> tuple[int, int, int]:
+    """How far a value is from a branch: wrong at its top before wrong below, another kind of value before the rest."""
+    depths = [(len(error.relative_path), error.validator not in _KINDS) for error in branch]
+    shallowest, is_same_kind = min(depths)
+    return -shallowest, -is_same_kind, len(branch)
+
+
+_KINDS = frozenset({"type", "const", "enum"})
+
+
+def _fault(error: ValidationError) -> Fault:
+    keyword = error.validator or "false"
+    return Fault(child("", *error.absolute_path), _message(error), str(keyword))
+
+
+def _message(error: ValidationError) -> str:
+    message = error.message
+    if len(message) <= 2 * _MAX_SHOWN:
+        return message
+    for whole in (repr(error.instance), repr(error.validator_value)):
+        message = message.replace(whole, _short(whole))
+    return _short(message, 4 * _MAX_SHOWN)
+
+
+def _short(text: str, most: int = _MAX_SHOWN) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _path_to(part: Any, document: Any) -> list[str | int]:
+    """Where a part of a document, that very object, stands in it; nowhere is the root."""
+    todo: list[tuple[list[str | int], Any]] = [([], document)]
+    while todo:
+        path, value = todo.pop()
+        if value is part:
+            return path
+        steps = value.items() if isinstance(value, dict) else enumerate(value)
+        todo += [([*path, step], one) for step, one in steps if isinstance(one, dict | list)]
+    return []
 
 
 def _is_overflow(problem: BaseException) -> bool:
     """Whether the stack ran out; inside rpds, which jsonschema uses, that is a panic of Rust, and no Exception."""
     return isinstance(problem, RecursionError) or type(problem).__name__ == "PanicException"
+
+
+def _prepared(schema: Any, at: str) -> Any:
+    try:
+        return _validator(json.dumps(schema))
+    except RecursionError:
+        raise UnsupportedSchema(at, "nested too deeply to be checked") from None
+    except (TypeError, ValueError) as problem:
+        raise UnsupportedSchema(at, f"not JSON: {problem}") from None
+
+
+@lru_cache(maxsize=256)
+def _validator(schema_text: str) -> Validator:
+    return judge(json.loads(schema_text), decoder(is_exact=True).decode(schema_text))
 
 
 def _exact(text: str) -> Exact:
@@ -103,42 +208,20 @@ def _float(text: str) -> float:
     return number
 
 
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"number out of range: an integer of {len(text)} digits") from None
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) < len(members):
+        twice = Counter(name for name, _ in members).most_common(1)[0][0]
+        raise ValueError(f"the key {_short(repr(twice))} stands twice in one object")
+    return value
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
-
-
-@lru_cache(maxsize=256)
-def _validator(schema_text: str) -> Validator:
-    draft = _with_exact_numbers(validator_class(json.loads(schema_text)))
-    schema = decoder(is_exact=True).decode(schema_text)
-    return draft(schema, registry=Registry(), format_checker=FormatChecker())
-
-
-@lru_cache(maxsize=16)
-def _with_exact_numbers(draft: type[Validator]) -> type[Validator]:
-    types = draft.TYPE_CHECKER
-    takes_whole_floats = types.is_type(1.0, "integer")  # not in the oldest drafts
-
-    def is_integer(_: object, value: Any) -> bool:
-        if isinstance(value, Decimal):
-            return takes_whole_floats and value == value.to_integral_value()
-        return types.is_type(value, "integer")
-
-    words = {"multipleOf", "divisibleBy"} & draft.VALIDATORS.keys()
-    extended: type[Validator] = extend(  # type: ignore[no-untyped-call]
-        draft,
-        validators=dict.fromkeys(words, _multiple_of),
-        type_checker=types.redefine("integer", is_integer),
-    )
-    return extended
-
-
-def _multiple_of(
-    validator: Any, step: Any, number: Any, schema: object
-) -> Iterator[ValidationError]:
-    if not validator.is_type(number, "number"):
-        return
-    with localcontext(prec=_DIGITS):
-        rest = Decimal(number) % step
-    if rest:
-        yield ValidationError(f"{number!r} is not a multiple of {step}")

@@ -108,7 +108,11 @@ def test_numbers_are_judged_as_they_are_written(text, schema):
         ("1e-999", {}, "number out of range: 1e-999"),
         ("1e99999999999999999999", {}, "number out of range"),
         ("NaN", {}, "NaN is not JSON"),
-        ("1" * 5000, {}, "limit"),
+        ("1" * 10_000, {}, "number out of range: an integer of 10000 digits"),
+        ('{"a": 1, "b": {"a": 1, "a": 2}}', {}, "the key 'a' stands twice in one object"),
+        (r'["\ud83d"]', {}, "half a surrogate pair"),
+        ('"\ud83d"', {}, "half a surrogate pair"),
+        ('"a"\xa0', {}, r"text behind the value: '\\xa0'"),
         ("2.0", {"$schema": "http://json-schema.org/draft-04/schema#", "type": "integer"}, "2.0"),
         ("1 2", {}, "text behind the value: ' 2'"),
         ("[" * 100_000, {}, "nested too deeply|not JSON"),
@@ -121,18 +125,40 @@ def test_what_is_no_valid_value_is_refused(text, schema, problem):
 
 
 @pytest.mark.parametrize(
-    ("schema", "problem"),
+    ("schema", "pointer", "problem"),
     [
-        ({"pattern": "^\\p{L}{2,3}$"}, r"cannot read the pattern '\^\\\\p\{L\}"),
-        ({"not": {"$ref": "#/$defs/missing"}}, "'#?/?.*defs/missing' leads nowhere"),
-        ({"not": {"$ref": "http://localhost:1/x.json"}}, "nothing is ever fetched"),
-        ({"$ref": "#/x/y", "x": {"y": {"type": "strin"}}}, "no type 'strin'"),
+        ({"pattern": "("}, "/pattern", r"the pattern '\(' cannot be read"),
+        ({"not": {"$ref": "#/$defs/missing"}}, "/not/$ref", "'#/.defs/missing' leads nowhere"),
+        ({"not": {"$ref": "http://localhost:1/x"}}, "/not/$ref", "nothing is ever fetched"),
+        ({"$ref": "#/x/y", "x": {"y": {"type": "strin"}}}, "/x/y/type", "no type 'strin'"),
+        ({"not": {"$ref": "#/not"}}, "/not/$ref", "leads only to itself"),
     ],
 )
-def test_a_schema_that_cannot_be_judged_by_is_at_fault(schema, problem):
+def test_a_schema_that_cannot_be_judged_by_is_at_fault(schema, pointer, problem):
     with pytest.raises(UnsupportedSchema, match=problem) as caught:
         value('"ab"', schema)
-    assert caught.value.pointer == ""
+    assert caught.value.pointer == pointer
+
+
+def test_a_pair_of_surrogates_is_a_character():
+    assert value(r'"\ud83d\ude00"', {"maxLength": 1}) == "\N{GRINNING FACE}"
+
+
+def test_a_key_that_stands_twice_in_the_call_is_refused():
+    body = '{"name": "echo", "arguments": {"a": 1}, "arguments": {"a": 2}}'
+    with pytest.raises(InvalidCall, match="a key stands twice"):
+        calls(f"<tool_call>{body}</tool_call>")
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n\t"])
+def test_what_is_judged_is_what_is_returned(space):
+    inner = '{"arguments": {"a": 1}, "\\"arguments\\": 1": []}'
+    members = [f'"id": {inner}', '"name": "echo"', '"arguments": {"a": "x"}']
+    text = "{" + space + f"{space},{space}".join(members) + space + "}"
+    with pytest.raises(InvalidCall, match="'x' is not of type 'number'"):
+        calls(f"<tool_call>{text}</tool_call>")
+    (call,) = calls(f"<tool_call>{text}</tool_call>".replace('"x"', "2"))
+    assert (call.arguments, call.text) == ({"a": 2}, '{"a": 2}')
 
 
 def test_a_fault_says_where_it_is():
@@ -145,8 +171,3 @@ def test_a_value_too_deep_to_be_checked_is_refused():
     schema = {"$ref": "#/$defs/l", "$defs": {"l": {"items": {"$ref": "#/$defs/l"}}}}
     with pytest.raises(InvalidCall, match="nested too deeply"):
         value("[" * 900 + "]" * 900, schema)
-
-
-def test_a_reference_that_never_ends_is_refused_and_not_a_crash():
-    with pytest.raises(InvalidCall, match="nested too deeply"):
-        value("1", {"not": {"$ref": "#/not"}})

@@ -76,7 +76,7 @@ REPEATED = ["1", "a", "/a", "{a}", "{", "a.", "a@", '"', "%41", "1:", "P1D", "é
 def test_a_long_text_is_judged_quickly(name):
     for part in REPEATED:
         text = part * (100_000 // len(part))
-        start = time.perf_counter()
+        start = time.process_time()
         for front in ("", "P", "http://", "2024-01-01T00:00:00.", '"'):
             conforms(front + text, name)
-        assert time.perf_counter() - start < 2, part
+        assert time.process_time() - start < 2, part

@@ -83,8 +83,8 @@ def test_what_nobody_reads_is_an_error(pattern):
     ids=["repeat", "nested repeats", "Python repeat", "groups", "length"],
 )
 def test_what_would_take_too_much_to_prepare_is_an_error(pattern, problem):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(PatternError, match=problem) as caught:
         matches(pattern, "a")
     assert len(str(caught.value)) < 300
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

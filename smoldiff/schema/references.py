@@ -1,0 +1,84 @@
+"""Following references inside one document while a value is judged: never fetched, never without end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import lookup_recursive_ref
+
+from smoldiff.schema.assertions import Errors, Unjudgeable
+
+MAX_REFERENCES = 30_000
+"""References followed while one value is judged."""
+
+TARGETS = ("$ref", "$dynamicRef", "$recursiveRef")
+
+
+@dataclass(slots=True)
+class _Trail:
+    num_followed: int = 0
+    open: set[tuple[str, int, int]] = field(default_factory=set)
+    """What is being judged by what: why, and the ids of the schema and of the value."""
+
+
+_TRAIL: ContextVar[_Trail] = ContextVar("_TRAIL")
+
+
+@contextmanager
+def new_trail() -> Iterator[None]:
+    """The judgement of one value, in which references are counted."""
+    token = _TRAIL.set(_Trail())
+    try:
+        yield
+    finally:
+        _TRAIL.reset(token)
+
+
+def reference(validator: Any, target: Any, value: Any, schema: Any) -> Errors:
+    """The keywords `$ref` and `$dynamicRef`."""
+    keyword = "$ref" if schema.get("$ref") is target else "$dynamicRef"
+    with followed(validator, keyword, value, schema) as resolved:
+        yield from validator.descend(value, resolved.contents, resolver=resolved.resolver)
+
+
+def recursive_reference(validator: Any, target: Any, value: Any, schema: Any) -> Errors:
+    """The keyword `$recursiveRef`."""
+    with followed(validator, "$recursiveRef", value, schema) as resolved:
+        yield from validator.descend(value, resolved.contents, resolver=resolved.resolver)
+
+
+@contextmanager
+def followed(
+    validator: Any, keyword: str, value: Any, schema: Any, why: str = "judged"
+) -> Iterator[Any]:
+    """What a reference points to, while a value is judged by it. Raises Unjudgeable."""
+    resolved = _resolved(validator, keyword, schema)
+    trail = _TRAIL.get()
+    trail.num_followed += 1
+    step = (why, id(resolved.contents), id(value))
+    if trail.num_followed > MAX_REFERENCES:
+        raise Unjudgeable(schema, keyword, f"more than {MAX_REFERENCES} references to follow")
+    if step in trail.open:
+        raise Unjudgeable(
+            schema, keyword, f"the reference {schema[keyword]!r} leads only to itself"
+        )
+    trail.open.add(step)
+    try:
+        yield resolved
+    finally:
+        trail.open.discard(step)
+
+
+def _resolved(validator: Any, keyword: str, schema: Any) -> Any:
+    try:
+        if keyword == "$recursiveRef":
+            return lookup_recursive_ref(validator._resolver)
+        return validator._resolver.lookup(schema[keyword])
+    except Unresolvable:
+        problem = f"the reference {schema[keyword]!r} leads nowhere in this schema, and nothing is ever fetched"
+        raise Unjudgeable(schema, keyword, problem) from None
