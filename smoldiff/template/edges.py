@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from smoldiff.template.token_classes import AutomatonTooLarge, mixed, packed
 from smoldiff.template.trie import Ints, spans
 
-MAX_EDGES = 1 << 24
+MAX_EDGES = 1 << 21
 """Edges that an automaton may have while its characters are counted."""
 _UNREACHED = -1
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from smoldiff.automata.dfa import DEAD
 from smoldiff.template.trie import Ints, Trie, spans
 
-MAX_PATHS = 1 << 23
+MAX_PATHS = 1 << 22
 """Paths (class, state, state) that one language may have."""
 _CHUNK = 1 << 19  # paths worked out together: bounds the memory
+_ROWS = 1 << 10  # states looked at together
 _FEW = 1 << 14  # below this many paths the cheaper way is not worth looking for
 _UNKNOWN, _PENDING = -1, -2
 _NOWHERE, _EMPTY = 0, 1  # the class that leads nowhere, and that of the empty string
@@ -79,11 +80,12 @@ def _paths(monoid: _Monoid, class_of: Ints) -> Paths:
 
 def _byte_classes(table: NDArray[np.int32], chars: NDArray[np.int8]) -> tuple[Ints, Ints]:
     """The class of each byte (equal columns of the table), and the first byte of each class."""
-    salt = mixed(np.arange(len(table)))[:, None]
-    together = ((table.astype(np.int64) + 1) * 2 + chars).astype(np.uint64)
-    _, first, inverse = np.unique(
-        (mixed(together) * salt).sum(0), return_index=True, return_inverse=True
-    )
+    hashes = np.zeros(256, np.uint64)
+    for start in range(0, len(table), _ROWS):
+        rows = slice(start, start + _ROWS)
+        salt = mixed(np.arange(start, start + len(table[rows])))
+        hashes += ((table[rows] * 2 + chars[rows]).astype(np.uint64) * salt[:, None]).sum(0)
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     return inverse, first
 
 
