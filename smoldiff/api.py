@@ -58,7 +58,7 @@ def generate_calls(
     answers = [start(wrapped, what, m, row) for row, m in enumerate(conversations)]
     for _ in decode(wrapped.base, answers):
         pass
-    return finish_all(what, answers)
+    return finish_all(answers)
 
 
 def stream_call(
@@ -69,13 +69,21 @@ def stream_call(
     tokenizer: Any = None,
     **options: Unpack[CallOptions],
 ) -> Iterator[FinalField | CallResult]:
-    """Yields each field as soon as it is final, then the whole `CallResult`; otherwise as `generate_call`."""
+    """Yields each field as soon as it is final, then the whole `CallResult`; otherwise as `generate_call`.
+
+    A field is never taken back. Where the grammar engine cannot fully express the schema, no field is final before the
+    whole answer validates, so all of them come at the end.
+    """
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
     answer = start(wrapped, what, messages)
+    is_exact = wrapped.grammar_engine.compile(what.form).is_exact
     num_seen = 0
     for _ in decode(wrapped.base, [answer]):
-        fields = final_fields(what.scaffold, answer)
-        yield from fields[num_seen:]
-        num_seen = max(num_seen, len(fields))  # none are seen where a pass ends inside a character
-    yield finish(what, answer)
+        if is_exact or isinstance(answer.outcome, CallResult):
+            fields = final_fields(what.scaffold, answer)
+            if len(fields) > num_seen:
+                answer.keep_written()
+            yield from fields[num_seen:]
+            num_seen = max(num_seen, len(fields))  # none are seen where a pass ends inside a character
+    yield finish(answer)

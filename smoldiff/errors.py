@@ -124,4 +124,5 @@ class InvalidCall(GenerationError):
 
     def __init__(self, pointer: str, problem: str, text: str) -> None:
         self.pointer = pointer
+        self.problem = problem
         super().__init__(f"arguments at {pointer or '(root)'}: {problem}", text)

@@ -101,7 +101,7 @@ def call_generator(
         answers = [start_from_ids(wrapped, what, ids, row) for row, ids in enumerate(prompts)]
         for _ in decode(wrapped.base, answers):
             pass
-        results = finish_all(what, answers)
+        results = finish_all(answers)
         if on_results is not None:
             on_results(results)
         return joined(

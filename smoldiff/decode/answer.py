@@ -1,16 +1,19 @@
 """One answer while it is written: its tokens, its grammar, its drafts."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from smoldiff.decode.draft import EMPTY, Draft
 from smoldiff.decode.drafters import Drafter
+from smoldiff.decode.forbidding import Ban, ForbiddingMatcher
 from smoldiff.decode.grammar import Matcher
-from smoldiff.decode.result import Stats
+from smoldiff.decode.result import CallResult, Stats
+from smoldiff.decode.revision import Revision, num_kept
 from smoldiff.decode.sampling import Chooser
+from smoldiff.errors import InvalidCall, SmoldiffError
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.template.vocabulary import Vocabulary
 
@@ -34,19 +37,25 @@ class Answer:
     call_style: CallStyle | None
     """Tells where the first call, and with it the scaffold, begins in the text; None where the answer is nothing else."""
     max_tokens: int
+    read: Callable[["Answer"], CallResult]
+    """The result of a whole answer. Raises GenerationError and SchemaError."""
+    revision: Revision
     skip_forced: bool = False
     ids: list[int] = field(default_factory=list)
     stats: Stats = field(default_factory=Stats)
     is_done: bool = False
     ended_by_model: bool = False
+    outcome: CallResult | SmoldiffError | None = None
+    """The result, or why there is none; None until the answer is done."""
     _draft: Draft = EMPTY
     _num_fed: int = 0
     _has_first_draft: bool = False
+    _num_kept_bytes: int = 0
+    _problem: InvalidCall = field(init=False)
 
     def __post_init__(self) -> None:
         self.stats.prompt_tokens = len(self.prompt_ids)
-        if self.skip_forced:
-            self._take_forced()
+        self._settle()
 
     def feed(self) -> tuple[list[int], int]:
         """Tokens for the next pass, and how many logits are wanted of its end."""
@@ -76,8 +85,7 @@ class Answer:
                 min(self.drafter.num_candidates, logits_TV.shape[1])
             )
             self.drafter.observe(self._draft, num_accepted, best.indices.tolist())
-        if self.skip_forced and not self.is_done:
-            self._take_forced()
+        self._settle()
         self.stats.ms["verify"] += 1e3 * (time.perf_counter() - start)
         return self._num_fed
 
@@ -86,7 +94,8 @@ class Answer:
         for t in range(len(draft) + 1):
             token_id = self.chooser.choose(t, len(self.ids), self.matcher)
             self._append(token_id)
-            if self.is_done or t == len(draft) or token_id != draft[t]:
+            is_last = self.is_done or self.matcher.is_dead_end
+            if is_last or t == len(draft) or token_id != draft[t]:
                 return t + int(t < len(draft) and token_id == draft[t])
         raise AssertionError("the last round of the loop returns")
 
@@ -99,6 +108,65 @@ class Answer:
             self.is_done = self.ended_by_model = True
         elif len(self.ids) >= self.max_tokens:
             self.is_done = True
+
+    def _settle(self) -> None:
+        """Go on until there is something to ask the base, or the answer has its outcome."""
+        while self.outcome is None:
+            if self.skip_forced and not self.is_done:
+                self._take_forced()
+            if self.is_done:
+                self._read_or_revise()
+            elif self.matcher.is_dead_end:
+                self._rewind(len(self.ids))
+            else:
+                return
+
+    def _read_or_revise(self) -> None:
+        try:
+            self.outcome = self.read(self)
+        except InvalidCall as problem:
+            self._problem = problem
+            if self.ended_by_model:
+                self._revise()
+            else:
+                self.outcome = problem
+        except SmoldiffError as problem:
+            self.outcome = problem
+
+    def _revise(self) -> None:
+        """Forbid what made the answer invalid, and go back to before it was written."""
+        text = self.text()
+        start = self.call_style.start_in(text) if self.call_style else 0
+        ban = self.revision.ban(text, start)
+        if ban is None:
+            self.outcome = self.revision.last_word(self._problem)
+            return
+        if not isinstance(self.matcher, ForbiddingMatcher):
+            self.matcher = ForbiddingMatcher(self.matcher, self.vocabulary, self.eos_ids)
+        self.matcher.forbid(ban)
+        self.stats.remasked += 1
+        self._rewind(num_kept(self.vocabulary.ends(self.ids), text.encode(), ban))
+
+    def _rewind(self, num_ids: int) -> None:
+        """Keep that many tokens, fewer where no token is left behind them; no answer may start with such a text."""
+        assert isinstance(self.matcher, ForbiddingMatcher)
+        text = self.vocabulary.bytes_of(self.ids[:num_ids])
+        self.matcher.rewind(self.ids[:num_ids])
+        while num_ids and self.matcher.is_dead_end:
+            self.matcher.forbid(Ban((text,)))
+            num_ids -= 1
+            text = self.vocabulary.bytes_of(self.ids[:num_ids])
+            self.matcher.rewind(self.ids[:num_ids])
+        if self.matcher.is_dead_end or len(text) < self._num_kept_bytes:
+            self.is_done = True
+            self.outcome = self.revision.last_word(
+                self._problem, is_kept=bool(self._num_kept_bytes)
+            )
+            return
+        del self.ids[num_ids:]
+        self.is_done = self.ended_by_model = False
+        self.chooser.rewind(num_ids)
+        self._num_fed = min(self._num_fed, len(self.prompt_ids) + num_ids - 1)
 
     def _take_forced(self) -> None:
         """Take what the grammar leaves no choice about; the engine stops short of a token that could merge."""
@@ -120,6 +188,10 @@ class Answer:
             stats.drafts += 1
             stats.drafted += len(self._draft.ids)
             stats.accepted += num_accepted
+
+    def keep_written(self) -> None:
+        """From here on nothing that is written so far is revised: the outcome is an error where it would have to be."""
+        self._num_kept_bytes = len(self.vocabulary.bytes_of(self.ids))
 
     def scaffold_text(self) -> str | None:
         """The written text from the first call on; None before it and inside a character."""

@@ -6,7 +6,7 @@ decoding in production).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,8 @@ class Grammar:
 
     _start: LLMatcher = field(repr=False)
     _num_tokens: int
+    is_exact: bool = True
+    """Whether it allows nothing but what the schema allows, as far as the engine knows; else it allows more."""
 
     def matcher(self) -> "Matcher":
         return Matcher(self._start.deep_copy(), self._num_tokens)
@@ -57,23 +59,23 @@ class Matcher:
     """
 
     def __init__(self, engine: LLMatcher, num_tokens: int) -> None:
-        self._engine = engine
-        self._num_tokens = num_tokens
+        self.engine = engine
+        self.num_tokens = num_tokens
         self._words = np.empty((num_tokens + 31) // 32, dtype=np.uint32)
         self._is_current = False
 
     def _mask(self) -> "np.ndarray[Any, np.dtype[np.uint32]]":
         """One bit a token, for the present state."""
         if not self._is_current:
-            self._engine.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
-            if self._engine.is_error():
-                raise RuntimeError(f"grammar engine: {self._engine.get_error()}")
+            self.engine.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+            if self.engine.is_error():
+                raise RuntimeError(f"grammar engine: {self.engine.get_error()}")
             self._is_current = True
         return self._words
 
     def allows(self, token_id: int) -> bool:
         """May this token come next?"""
-        if token_id >= self._num_tokens:  # a padded row of the model's output
+        if token_id >= self.num_tokens:  # a padded row of the model's output
             return False
         return bool(self._mask()[token_id >> 5] >> (token_id & 31) & 1)
 
@@ -85,18 +87,30 @@ class Matcher:
     def advance(self, token_id: int) -> None:
         """Take an allowed token."""
         self._is_current = False
-        if not self._engine.consume_token(token_id):
-            raise RuntimeError(f"grammar engine: {self._engine.get_error()}")
+        if not self.engine.consume_token(token_id):
+            raise RuntimeError(f"grammar engine: {self.engine.get_error()}")
+
+    def rewind(self, ids: Sequence[int]) -> None:
+        """Go to where these tokens of an answer have been taken, and nothing else."""
+        self._is_current = False
+        self.engine.reset()
+        if not self.engine.consume_tokens(list(ids)):
+            raise RuntimeError(f"grammar engine: {self.engine.get_error()}")
 
     def forced_ids(self) -> list[int]:
         """Tokens that must come next, short of any that could merge with what follows them."""
-        ids: list[int] = self._engine.compute_ff_tokens()
+        ids: list[int] = self.engine.compute_ff_tokens()
         return ids
+
+    @property
+    def is_dead_end(self) -> bool:
+        """Whether neither a token nor the end of the answer may follow; the engine's own mask never ends so."""
+        return False
 
     @property
     def is_finished(self) -> bool:
         """Nothing but the end of the answer may follow."""
-        return bool(self._engine.is_stopped())
+        return bool(self.engine.is_stopped())
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +134,12 @@ class GrammarEngine:
 
     def _compile_new(self, form: AnswerForm, strict: str) -> Grammar:
         matcher = self._matcher(strict)
-        if matcher.is_error():
+        is_exact = not matcher.is_error()
+        if not is_exact:
             matcher = self._matcher(HEADER + answer_rules(form, self.vocabulary, SUPERSET))
         if matcher.is_error():
             raise self._locate(form, matcher.get_error())
-        return Grammar(matcher, self._engine.vocab_size)
+        return Grammar(matcher, self._engine.vocab_size, is_exact)
 
     def _matcher(self, rules: str) -> LLMatcher:
         """A matcher at the start of an answer; it holds an error where the rules are refused."""

@@ -7,6 +7,7 @@ from smoldiff.errors import RequestError
 
 MODES = ("verified", "ar")
 DEFAULT_MAX_TOKENS = 1024
+DEFAULT_MAX_REMASKS = 64
 MAX_SEED = 1 << 63
 
 
@@ -33,6 +34,9 @@ class CallOptions(TypedDict, total=False):
     """Makes sampling repeatable."""
     max_tokens: int | None
     """Most tokens of the answer, its frame and its end included (default DEFAULT_MAX_TOKENS)."""
+    max_remasks: int | None
+    """Most invalid answers that are ruled out and written anew before InvalidCall is raised (default
+    DEFAULT_MAX_REMASKS). Only schemas that the grammar engine cannot fully express need any."""
     skip_forced: bool | None
     """Mode "ar" only: take tokens that the grammar forces without asking the base."""
     template_options: Mapping[str, Any] | None
@@ -93,6 +97,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "top_p": (lambda v: _is_number(v) and 0 < v <= 1, "a number in (0, 1]"),
     "seed": (_is_int(0), "a whole number >= 0"),
     "max_tokens": (_is_int(1), "a whole number >= 1"),
+    "max_remasks": (_is_int(0), "a whole number >= 0"),
     "skip_forced": (_is_bool, "True or False"),
     "template_options": (_is_mapping, "a dict of the chat template's arguments"),
 }

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from smoldiff.decode.answer import Answer
@@ -13,15 +14,17 @@ from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.decode.given import narrow
 from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.model import Model
-from smoldiff.decode.options import DEFAULT_MAX_TOKENS, CallOptions, checked
+from smoldiff.decode.options import DEFAULT_MAX_REMASKS, DEFAULT_MAX_TOKENS, CallOptions, checked
 from smoldiff.decode.ranking import likely_tool
 from smoldiff.decode.result import CallResult
+from smoldiff.decode.revision import Revision
 from smoldiff.decode.sampling import Sampling
 from smoldiff.errors import (
     GenerationError,
     IncompleteCall,
     PromptTooLong,
     RequestError,
+    SmoldiffError,
     UnknownTool,
 )
 from smoldiff.scaffold.compile import compile_schema
@@ -46,6 +49,7 @@ class Plan:
     sampling: Sampling
     max_tokens: int
     skip_forced: bool
+    max_remasks: int
     template_options: Mapping[str, Any]
     plan_ms: float
 
@@ -71,6 +75,7 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
         ),
         max_tokens=given.get("max_tokens") or DEFAULT_MAX_TOKENS,
         skip_forced=bool(given.get("skip_forced")),
+        max_remasks=given.get("max_remasks", DEFAULT_MAX_REMASKS) or 0,
         template_options=given.get("template_options") or {},
         plan_ms=1e3 * (time.perf_counter() - began),
     )
@@ -157,6 +162,8 @@ def start_from_ids(model: Model, plan: Plan, prompt_ids: Sequence[int], row: int
         eos_ids=frozenset(model.eos_ids),
         call_style=plan.form.call_style if plan.form.may_be_text else None,
         max_tokens=min(plan.max_tokens, room),
+        read=partial(read_answer, plan),
+        revision=Revision(plan.form, plan.max_remasks),
         skip_forced=plan.skip_forced,
     )
     answer.stats.ms["compile"] = plan.plan_ms + 1e3 * (time.perf_counter() - began)
@@ -172,21 +179,23 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
     return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
 
 
-def finish(plan: Plan, answer: Answer) -> CallResult:
-    """The result of a written answer. Raises IncompleteCall, InvalidCall, with `.stats`."""
-    try:
-        return _read(plan, answer)
-    except GenerationError as problem:
-        problem.stats = answer.stats
-        raise
+def finish(answer: Answer) -> CallResult:
+    """The result of a written answer. Raises IncompleteCall, InvalidCall, with `.stats`, and UnsupportedSchema."""
+    outcome = answer.outcome
+    if isinstance(outcome, GenerationError):
+        outcome.stats = answer.stats
+    if isinstance(outcome, SmoldiffError):
+        raise outcome
+    assert outcome is not None  # decoding ends when every answer has its outcome
+    return outcome
 
 
-def finish_all(plan: Plan, answers: Sequence[Answer]) -> list[CallResult]:
+def finish_all(answers: Sequence[Answer]) -> list[CallResult]:
     """The results of a batch. Where one fails, raises the first error with `.results` holding what became of each."""
     outcomes: list[CallResult | GenerationError] = []
     for answer in answers:
         try:
-            outcomes.append(finish(plan, answer))
+            outcomes.append(finish(answer))
         except GenerationError as problem:
             outcomes.append(problem)
     errors = [outcome for outcome in outcomes if isinstance(outcome, GenerationError)]
@@ -196,7 +205,8 @@ def finish_all(plan: Plan, answers: Sequence[Answer]) -> list[CallResult]:
     return [outcome for outcome in outcomes if isinstance(outcome, CallResult)]
 
 
-def _read(plan: Plan, answer: Answer) -> CallResult:
+def read_answer(plan: Plan, answer: Answer) -> CallResult:
+    """The result of a written answer. Raises IncompleteCall, InvalidCall, UnsupportedSchema."""
     text = answer.vocabulary.bytes_of(answer.ids).decode(errors="replace")
     form = plan.form
     content, calls_text = None, text

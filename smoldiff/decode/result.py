@@ -43,6 +43,8 @@ class Stats:
     """Right tokens of the first draft that stood in a pass after the prefill."""
     forced: int = 0
     """Tokens taken without asking the base (mode "ar" with skip_forced)."""
+    remasked: int = 0
+    """Invalid answers that were ruled out and written anew from where they went wrong."""
     near_ties: int = 0
     """Positions where rounding could have chosen another token."""
     ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))

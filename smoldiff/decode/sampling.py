@@ -45,6 +45,9 @@ class Chooser(Protocol):
     def choose(self, t: int, position: int, matcher: Matcher) -> int:
         """The token for row `t` of the logits, at this position of the answer; the matcher advances over it."""
 
+    def rewind(self, position: int) -> None:
+        """The tokens from this position on were refused and are chosen anew."""
+
 
 class Greedy:
     """The allowed token with the largest logit; the lowest id among equals.
@@ -71,6 +74,9 @@ class Greedy:
         matcher.advance(token_id)
         return token_id
 
+    def rewind(self, position: int) -> None:
+        """A largest logit depends on nothing before it."""
+
     def _choose_masked(self, t: int, matcher: Matcher) -> int:
         logits_V = self._logits_TV[t]
         allowed_V = matcher.allowed(logits_V.numel()).to(logits_V.device)
@@ -86,13 +92,17 @@ class Sampler:
     def __init__(self, sampling: Sampling, row: int) -> None:
         self.near_ties = 0
         self._sampling = sampling
+        self._row = row
+        self._num_rewinds = 0
         self._generator = torch.Generator()
-        if sampling.seed is None:
-            self._generator.seed()
-        else:
-            digest = hashlib.sha256(f"{sampling.seed}/{row}".encode()).digest()
-            self._generator.manual_seed(int.from_bytes(digest[:7], "big"))
+        self._generator.seed()
+        self._seed(str(row))
         self._uniforms: list[float] = []
+
+    def _seed(self, place: str) -> None:
+        if self._sampling.seed is not None:
+            digest = hashlib.sha256(f"{self._sampling.seed}/{place}".encode()).digest()
+            self._generator.manual_seed(int.from_bytes(digest[:7], "big"))
 
     def look(self, logits_TV: Tensor) -> None:
         self._logits_TV = logits_TV
@@ -105,6 +115,13 @@ class Sampler:
         token_id = int(ids_N[min(drawn, len(ids_N) - 1)])
         matcher.advance(token_id)
         return token_id
+
+    def rewind(self, position: int) -> None:
+        """Draw anew from here on: a number that chose a refused token would favour its neighbours."""
+        self._uniform(position)
+        del self._uniforms[position:]
+        self._num_rewinds += 1
+        self._seed(f"{self._row}/{self._num_rewinds}")
 
     def _uniform(self, position: int) -> float:
         while len(self._uniforms) <= position:
