@@ -12,7 +12,7 @@ from typing import Any
 
 from engines import GeneratorEngine, Schema, Vocab
 
-from smoldiff.decode.diffusion import Judge, check_fits, write_answer
+from smoldiff.decode.diffusion import Judge, write_answer
 from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.judge import judge
 from smoldiff.decode.options import DEFAULT_MAX_REMASKS
@@ -20,6 +20,7 @@ from smoldiff.decode.scores import RandomScores
 from smoldiff.errors import SmoldiffError
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.scaffold import Scaffold
+from smoldiff.template.fits import check_fits
 from smoldiff.template.template import unroll
 from smoldiff.template.vocabulary import Vocabulary
 
@@ -55,7 +56,8 @@ class Smoldiff(GeneratorEngine):
 
     def compile(self, schema: Schema) -> Compiled:
         scaffold = compile_schema(schema)
-        check_fits(unroll(scaffold, self.vocabulary))
+        unroll(scaffold, self.vocabulary)
+        check_fits(scaffold, self.vocabulary)
         form = AnswerForm(
             source=scaffold.source,
             call_style=scaffold.call_style,

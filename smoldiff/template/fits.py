@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from smoldiff.automata.errors import NoAutomaton
+from smoldiff.automata.lengths import shortest_string
 from smoldiff.errors import UnsatisfiableSchema, UnsupportedSchema
 from smoldiff.scaffold.budget import MAX_SLOT_TOKENS
 from smoldiff.scaffold.pieces import (
@@ -84,8 +86,10 @@ def _is_narrow(language: Language) -> bool:
 
 def _check(slot: Slot, vocabulary: Vocabulary) -> None:
     shortest, longest = _lengths(slot.language)
-    dfa = slot_dfa(slot.language)
-    num_bytes = shortest_text(dfa, shortest, longest)
+    try:
+        num_bytes = shortest_string(slot_dfa(slot.language), shortest, longest)
+    except NoAutomaton:  # too large to say; the slot itself will tell
+        return
     if num_bytes is None:
         raise UnsatisfiableSchema(slot.pointer, "no value satisfies all that is said of it here")
     if num_bytes <= MAX_SLOT_TOKENS:  # every token writes at least one byte

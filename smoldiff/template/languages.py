@@ -1,7 +1,7 @@
 """Slot languages as token automata, each built once for a tokenizer."""
 
-from collections.abc import Callable
 from dataclasses import astuple, replace
+from functools import lru_cache
 from typing import assert_never
 
 from smoldiff.automata.dfa import Dfa
@@ -25,7 +25,7 @@ def slot_automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) 
         shortest, longest = language.min_length, language.max_length
     return automaton_for(
         content_key(language),
-        _builder(language),
+        lambda: slot_dfa(language),
         vocabulary,
         min_chars=shortest,
         max_chars=longest,
@@ -41,21 +41,21 @@ def content_key(language: Language) -> str:
     return f"{type(bare).__name__}{astuple(bare)!r}"
 
 
-def _builder(language: Language) -> Callable[[], Dfa]:
+@lru_cache(maxsize=1024)
+def slot_dfa(language: Language) -> Dfa:
+    """The texts of a slot as bytes, without length bounds. ValueError for any JSON value: no regular language."""
     match language:
         case String():
-            return lambda: _string(language)
+            return _string(language)
         case Enum(texts=texts):
             skip = 1 if holds_content(language) else 0
-            return lambda: finite(text[skip : len(text) - skip].encode() for text in texts)
+            return finite(text[skip : len(text) - skip].encode() for text in texts)
         case Boolean():
-            return lambda: finite((b"true", b"false"))
-        case Integer():
-            return lambda: integer_language(
-                language.minimum, language.maximum, language.multiple_of
-            )[0]
+            return finite((b"true", b"false"))
+        case Integer(minimum=low, maximum=high, multiple_of=step):
+            return integer_language(low, high, step)[0]
         case Number():
-            return lambda: number_language(
+            return number_language(
                 language.minimum,
                 language.maximum,
                 language.exclusive_minimum,
