@@ -44,10 +44,10 @@ class Smoldiff(GeneratorEngine):
         super().setup(vocab)
         added = {"</s>": vocab.eos}
         content_hash = hashlib.sha256(repr(vocab.pieces).encode()).hexdigest()
-        self.vocabulary = Vocabulary(
-            (*vocab.pieces, b"</s>"), added, content_hash, _Plain(vocab)
-        )
-        self.compile({"properties": {"a": {"type": "string"}}, "required": ["a"]})  # builds the trie
+        self.vocabulary = Vocabulary((*vocab.pieces, b"</s>"), added, content_hash, _Plain(vocab))
+        self.compile(
+            {"properties": {"a": {"type": "string"}}, "required": ["a"]}
+        )  # builds the trie
 
     def after_fork(self) -> None:
         import torch

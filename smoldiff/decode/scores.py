@@ -87,13 +87,13 @@ class RandomScores:
     every position would cost more than all of the decoding.
     """
 
-    _NOISE = 1 << 18
+    _NUM_WINDOWS = 1 << 16
 
     def __init__(self, seed: int = 0) -> None:
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise RequestError(f"seed={seed!r}: expected a whole number")
         self._generator = torch.Generator().manual_seed(seed)
-        self._noise = torch.randn(self._NOISE, generator=self._generator)
+        self._noise = torch.empty(0)
 
     def decide(self, template: Template, questions: Sequence[Question]) -> list[Tensor]:
         return [torch.randn(one.num_options, generator=self._generator) for one in questions]
@@ -102,11 +102,15 @@ class RandomScores:
         self, template: Template, runs: Sequence[Run], token_ids: NDArray[np.int32]
     ) -> tuple[Tensor, Tensor]:
         num_slots, num_positions = len(runs), runs[0].stop - runs[0].start
+        num_needed = len(token_ids) + self._NUM_WINDOWS
+        if len(self._noise) < num_needed:
+            self._noise = torch.randn(num_needed, generator=self._generator)
+        windows = self._noise.unfold(0, max(1, len(token_ids)), 1)
         starts = torch.randint(
-            self._NOISE, (num_slots, num_positions, 1), generator=self._generator
+            self._NUM_WINDOWS, (num_slots * num_positions,), generator=self._generator
         )
-        places = (starts + torch.arange(len(token_ids))) % self._NOISE
-        return self._noise[places], self._null(num_slots, num_positions)
+        scores = windows[starts][:, : len(token_ids)]
+        return scores.view(num_slots, num_positions, -1), self._null(num_slots, num_positions)
 
     def _null(self, num_slots: int, num_positions: int) -> Tensor:
         """NULL wins from a random position on, so that slots of all lengths come out."""

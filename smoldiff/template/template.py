@@ -7,7 +7,7 @@ from smoldiff.scaffold.budget import budget
 from smoldiff.scaffold.cursor import NO_CHOICES, Choices, Decision, Gap, Remainder
 from smoldiff.scaffold.pieces import Slot
 from smoldiff.scaffold.scaffold import Scaffold
-from smoldiff.template.tokenise import Part, tokenise
+from smoldiff.template.tokenise import Part, tokenise, tokenise_exactly
 from smoldiff.template.vocabulary import Vocabulary
 
 MASK = -1
@@ -52,9 +52,13 @@ class Template:
         return "".join(text for text, _ in self._parts(values))
 
     def fill(self, values: Mapping[str, str]) -> tuple[int, ...]:
-        """The remaining tokens with the slots filled, tokenised as one text, as the base writes it."""
-        written = self.vocabulary.encode(self.prefix) if self.prefix else []
-        return tokenise(self.vocabulary, written, self._parts(values))
+        """The remaining tokens with the slots filled, tokenised as one text, as the base writes it.
+
+        Behind no prefix, text that the tokenizer itself would change is written as it is.
+        """
+        if not self.prefix:
+            return tokenise_exactly(self.vocabulary, self._parts(values))
+        return tokenise(self.vocabulary, self.vocabulary.encode(self.prefix), self._parts(values))
 
     def _parts(self, values: Mapping[str, str]) -> list[Part]:
         remainder = self.scaffold.resume(self.prefix, self.choices)

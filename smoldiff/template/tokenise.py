@@ -18,7 +18,7 @@ def tokenise(
 ) -> tuple[int, ...]:
     """Token ids of `parts` behind the tokens `written`, as the base would write the whole.
 
-    Nothing where `written` ends inside a character. Raises TemplateError for text that the tokenizer cannot write.
+    Nothing where `written` ends inside a character. Raises TemplateError for text that the tokenizer changes.
     """
     runs = _runs(parts, vocabulary.added)
     ids: list[int] = []
@@ -30,6 +30,14 @@ def tokenise(
         runs = runs[1:]
     for text, is_control in runs:
         ids += [vocabulary.added[text]] if is_control else vocabulary.encode(text)
+    return tuple(ids)
+
+
+def tokenise_exactly(vocabulary: Vocabulary, parts: Sequence[Part]) -> tuple[int, ...]:
+    """Token ids of `parts`; text that the tokenizer changes (it may normalise) in the longest tokens that fit."""
+    ids: list[int] = []
+    for text, is_control in _runs(parts, vocabulary.added):
+        ids += [vocabulary.added[text]] if is_control else vocabulary.encode_bytes(text.encode())
     return tuple(ids)
 
 
