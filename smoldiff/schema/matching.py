@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
 import regex
 
+from smoldiff.automata.dfa import Dfa
+from smoldiff.automata.errors import NoAutomaton
+from smoldiff.automata.regex import compile_pattern
 from smoldiff.schema.ecma import BrokenPattern, translate
 
 MAX_SEARCH_S = 0.25
-"""Seconds that one search may take."""
+"""Seconds that one search may take before an automaton decides."""
 MAX_STEPS = 50_000
 """Characters and sets of a pattern with its least repetitions written out, as the `regex` module does."""
 
@@ -31,22 +35,42 @@ class PatternError(ValueError):
 def matches(pattern: str, text: str) -> bool:
     """Whether the pattern is found anywhere in the text.
 
-    It is read as ECMA 262 reads it; only a pattern that is none is read as Python's `re` would. Raises PatternError
-    where neither can, and where the search takes longer than MAX_SEARCH_S.
+    It is read as ECMA 262 reads it; only a pattern that is none is read as Python's `re` would. Where the search takes
+    longer than MAX_SEARCH_S, an automaton decides. Raises PatternError where neither can.
     """
-    try:
-        return _compiled(pattern).search(text, timeout=MAX_SEARCH_S) is not None
-    except TimeoutError:
-        raise PatternError(pattern, f"takes too long on {len(text)} characters") from None
+    return _matcher(pattern).matches(text)
+
+
+@dataclass(slots=True)
+class _Matcher:
+    """`automaton` stands in for `search` once that was too slow: some patterns need exponential time."""
+
+    pattern: str
+    search: regex.Pattern[str]
+    automaton: Dfa | None = None
+
+    def matches(self, text: str) -> bool:
+        if self.automaton is None:
+            try:
+                return self.search.search(text, timeout=MAX_SEARCH_S) is not None
+            except (TimeoutError, MemoryError):
+                self.automaton = self._build(f"takes too long on {len(text)} characters")
+        return self.automaton.matches(text.encode(errors="surrogatepass"))
+
+    def _build(self, problem: str) -> Dfa:
+        try:
+            return compile_pattern(self.pattern)
+        except NoAutomaton:
+            raise PatternError(self.pattern, problem) from None
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> regex.Pattern[str]:
+def _matcher(pattern: str) -> _Matcher:
     text, num_steps = _readable(pattern)
     if num_steps > MAX_STEPS:
         raise PatternError(pattern, f"is longer than {MAX_STEPS} steps")
     try:
-        return regex.compile(text, regex.V0)
+        return _Matcher(pattern, regex.compile(text, regex.V0))
     except (regex.error, OverflowError) as problem:
         raise PatternError(pattern, f"cannot be used: {problem}") from None
     except RecursionError:

@@ -13,7 +13,7 @@ from referencing.jsonschema import lookup_recursive_ref
 
 from smoldiff.schema.assertions import Errors, Unjudgeable
 
-MAX_REFERENCES = 30_000
+MAX_REFERENCES = 20_000
 """References followed while one value is judged."""
 
 TARGETS = ("$ref", "$dynamicRef", "$recursiveRef")

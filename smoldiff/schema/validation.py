@@ -107,10 +107,10 @@ def _judged(
         with new_trail():
             return read(_errors(validator, value, inside))
     except Unjudgeable as problem:
-        pointer = child(at, *_path_to(problem.schema, validator.schema), problem.keyword)
+        pointer = _pointer(problem.schema, problem.keyword, validator.schema, at)
         raise UnsupportedSchema(pointer, problem.problem) from None
     except UnknownType as problem:
-        pointer = child(at, *_path_to(problem.schema, validator.schema), "type")
+        pointer = _pointer(problem.schema, "type", validator.schema, at)
         raise UnsupportedSchema(pointer, f"there is no type {problem.type!r}") from None
     except BaseException as problem:
         if not _is_overflow(problem):
@@ -165,16 +165,16 @@ def _short(text: str, most: int = _MAX_SHOWN) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def _path_to(part: Any, document: Any) -> list[str | int]:
-    """Where a part of a document, that very object, stands in it; nowhere is the root."""
-    todo: list[tuple[list[str | int], Any]] = [([], document)]
+def _pointer(part: Any, keyword: str, document: Any, at: str) -> str:
+    """The pointer of a keyword in a part of a document, that very object; `at` itself where it is not there."""
+    todo: list[tuple[str, Any]] = [(at, document)]
     while todo:
-        path, value = todo.pop()
+        pointer, value = todo.pop()
         if value is part:
-            return path
+            return child(pointer, keyword)
         steps = value.items() if isinstance(value, dict) else enumerate(value)
-        todo += [([*path, step], one) for step, one in steps if isinstance(one, dict | list)]
-    return []
+        todo += [(child(pointer, step), one) for step, one in steps if isinstance(one, dict | list)]
+    return at
 
 
 def _is_overflow(problem: BaseException) -> bool:

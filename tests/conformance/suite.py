@@ -27,12 +27,11 @@ class Case:
 
 
 def cases(draft: str) -> list[Case]:
-    """The required tests of a draft, and those of its formats."""
+    """Every test of a draft, the optional ones too."""
     return [
         case
         for path, groups in _files()
-        if path.startswith((f"{draft}/optional/format/", f"{draft}/"))
-        and ("/optional/" not in path or "/optional/format/" in path)
+        if path.startswith(f"{draft}/")
         for case in _cases(path, groups, DRAFTS[draft])
     ]
 

@@ -88,3 +88,25 @@ def test_what_would_take_too_much_to_prepare_is_an_error(pattern, problem):
         matches(pattern, "a")
     assert len(str(caught.value)) < 300
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("^(a+)+$", "a" * 100_000 + "b", False),
+        ("^(a|aa)+$", "a" * 100 + "b", False),
+        ("(x+x+)+y", "x" * 5000, False),
+        ("(x+x+)+y", "x" * 5000 + "y", True),
+        ("(.*?,){30}P", "12,34," * 50, False),
+    ],
+    ids=str.split("plus either twice twice-found lists"),
+)
+def test_a_catastrophic_pattern_is_judged_all_the_same(pattern, text, expected):
+    start = time.process_time()
+    assert all(matches(pattern, text) == expected for _ in range(20))
+    assert time.process_time() - start < 2
+
+
+def test_a_slow_pattern_that_has_no_automaton_is_an_error():
+    with pytest.raises(PatternError, match="takes too long on 5000 characters"):
+        matches(r"(x+x+)+(y)\2", "x" * 5000)

@@ -149,7 +149,7 @@ def test_a_reference_that_never_ends_is_an_error(schema):
 @pytest.mark.parametrize(
     ("schema", "problem"),
     [
-        (DOUBLING, "more than 30000 references"),
+        (DOUBLING, "more than 20000 references"),
         ({"maximum": float("inf")}, "Infinity is not JSON"),
         ({"const": {1, 2}}, "not JSON"),
         ({"pattern": "^(a|aa)+$", "maxLength": 10**400}, None),
@@ -192,10 +192,10 @@ MANY = 100_000
 )
 def test_a_huge_value_is_judged_within_two_seconds(value, schema, expected):
     first_error(None, schema)  # the schema is read once
-    start = time.process_time()
-    assert is_valid(value, schema) == expected
-    assert bool(faults(value, schema)) != expected
-    assert time.process_time() - start < 2
+    for judged in (is_valid, lambda *both: not faults(*both)):
+        start = time.process_time()
+        assert judged(value, schema) == expected
+        assert time.process_time() - start < 2
 
 
 def test_a_value_nested_too_deeply_is_at_fault():
