@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,22 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoldiff.automata.dfa import DEAD, Dfa
-from smoldiff.template.cache import read_arrays, write_arrays
-from smoldiff.template.characters import with_characters
+from smoldiff.template.cache import Memory, digest
 from smoldiff.template.edges import Edges, counted, merged_classes, trimmed
 from smoldiff.template.forbidden import tracked
-from smoldiff.template.token_classes import token_paths
-from smoldiff.template.trie import Ints, Trie
+from smoldiff.template.trie import Trie
+from smoldiff.template.unbounded import Unbounded, merged, unbounded, unbounded_for
 from smoldiff.template.vocabulary import Vocabulary
-
-FORMAT = 1
-"""Part of every key: raise it when automata change for the same input."""
-MAX_BYTES_IN_MEMORY = 1 << 27
-SLOW_BUILD_MS = 20.0
-"""Only automata that took longer to build are worth a file."""
-
-_MEMORY: OrderedDict[str, TokenAutomaton] = OrderedDict()
-_ARRAYS = ("token_ids", "classes", "accepts", "source", "cls", "target")
 
 # Shapes: S states, U tokens, C classes, E edges.
 
@@ -64,7 +51,8 @@ class TokenAutomaton:
     @property
     def num_bytes(self) -> int:
         """Memory that its arrays take."""
-        return sum(int(getattr(self, column).nbytes) for column in _ARRAYS)
+        columns = (self.token_ids, self.classes, self.accepts, self.source, self.cls, self.target)
+        return sum(column.nbytes for column in columns)
 
     @cached_property
     def num_classes(self) -> int:
@@ -124,20 +112,11 @@ def token_automaton(
     UTF-8 sequence is one. The bounds are exact for texts of up to `max_tokens` tokens: one that these cannot break is
     left out. Raises token_classes.AutomatonTooLarge.
     """
-    trie = Trie.of(vocabulary)
-    if max_chars is not None and max_chars >= max_tokens * trie.max_bytes:
-        max_chars = None
-    is_counted = min_chars > 0 or max_chars is not None
-    chars = np.zeros((1, 256), np.int8)
-    if is_counted and not dfa.is_empty:
-        dfa, chars = with_characters(dfa)
-    paths = token_paths(dfa.table, np.broadcast_to(chars, dfa.table.shape), trie)
-    edges = Edges(paths.source, paths.cls, paths.target, paths.chars)
-    edges, accepts, min_tokens = trimmed(edges, dfa.accepts)
-    if is_counted:
-        product = counted(edges, accepts, min_chars, max_chars, max_tokens)
-        edges, accepts, min_tokens = trimmed(*product)
-    return _assembled(vocabulary, paths.token_ids, paths.classes, edges, accepts, min_tokens)
+    bounds = _bounds(vocabulary, min_chars, max_chars, max_tokens)
+    return _bounded(unbounded(dfa, vocabulary, bounds is not None), vocabulary, bounds)
+
+
+_MEMORY: Memory[TokenAutomaton] = Memory()
 
 
 def automaton_for(
@@ -149,70 +128,44 @@ def automaton_for(
     max_chars: int | None = None,
     max_tokens: int,
 ) -> TokenAutomaton:
-    """`token_automaton` of the DFA that `build` makes, kept in memory, and on disk if it took long to make.
+    """`token_automaton` of the DFA that `build` makes, kept in memory; what took long to make, also on disk.
 
     `key` stands for the DFA: equal keys must mean equal languages. Raises what `build` and `token_automaton` raise.
     """
-    bounds = (min_chars, max_chars, max_tokens)
-    text = f"{FORMAT}\0{vocabulary.content_hash}\0{bounds}\0{key}"
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    known = _MEMORY.get(digest)
+    bounds = _bounds(vocabulary, min_chars, max_chars, max_tokens)
+    name = digest(vocabulary.content_hash, bounds, key)
+    known = _MEMORY.get(name)
     if known is None or known.vocabulary is not vocabulary:
-        name = f"automata/{digest}.npz"
-        known = _read(name, vocabulary)
-        if known is None:
-            start_s = time.perf_counter()
-            known = token_automaton(
-                build(),
-                vocabulary,
-                min_chars=min_chars,
-                max_chars=max_chars,
-                max_tokens=max_tokens,
-            )
-            if (time.perf_counter() - start_s) * 1000 > SLOW_BUILD_MS:
-                _write(name, known)
-        _remember(digest, known)
-    _MEMORY.move_to_end(digest)
+        language = unbounded_for(key, build, vocabulary, bounds is not None)
+        known = _MEMORY.put(name, _bounded(language, vocabulary, bounds))
     return known
 
 
-def _remember(digest: str, automaton: TokenAutomaton) -> None:
-    _MEMORY[digest] = automaton
-    num_bytes = sum(known.num_bytes for known in _MEMORY.values())
-    while num_bytes > MAX_BYTES_IN_MEMORY and len(_MEMORY) > 1:
-        num_bytes -= _MEMORY.popitem(last=False)[1].num_bytes
+Bounds = tuple[int, int | None, int]
 
 
-def _read(name: str, vocabulary: Vocabulary) -> TokenAutomaton | None:
-    arrays = read_arrays(name)
-    if arrays is None or set(arrays) != {*_ARRAYS, "min_tokens"}:
-        return None
-    min_tokens = int(arrays["min_tokens"])
-    columns = {column: arrays[column] for column in _ARRAYS}
-    return TokenAutomaton(vocabulary, min_tokens=None if min_tokens < 0 else min_tokens, **columns)
+def _bounds(
+    vocabulary: Vocabulary, min_chars: int, max_chars: int | None, max_tokens: int
+) -> Bounds | None:
+    """The bounds that can bind, None if there are none."""
+    if max_chars is not None and max_chars >= max_tokens * Trie.of(vocabulary).max_bytes:
+        max_chars = None
+    is_bounded = min_chars > 0 or max_chars is not None
+    return (min_chars, max_chars, max_tokens) if is_bounded else None
 
 
-def _write(name: str, automaton: TokenAutomaton) -> None:
-    min_tokens = -1 if automaton.min_tokens is None else automaton.min_tokens
-    arrays = {column: getattr(automaton, column) for column in _ARRAYS}
-    write_arrays(name, {**arrays, "min_tokens": np.array(min_tokens)})
-
-
-def _assembled(
-    vocabulary: Vocabulary,
-    token_ids: Ints,
-    classes: Ints,
-    edges: Edges,
-    accepts: NDArray[np.bool_],
-    min_tokens: int | None,
-) -> TokenAutomaton:
-    edges, numbers = merged_classes(edges, int(classes.max(initial=-1)) + 1)
-    classes = numbers[classes]
-    is_used = classes >= 0
+def _bounded(language: Unbounded, vocabulary: Vocabulary, bounds: Bounds | None) -> TokenAutomaton:
+    edges, accepts = language.edges, language.accepts
+    if bounds is not None:
+        edges, accepts = counted(edges, accepts, *bounds)
+    edges, accepts, min_tokens = trimmed(edges, accepts)
+    if bounds is not None:
+        language = merged(language.token_ids, language.classes, edges, accepts)
+        edges = language.edges
     return TokenAutomaton(
         vocabulary,
-        token_ids[is_used].astype(np.int32),
-        classes[is_used].astype(np.int32),
+        language.token_ids.astype(np.int32),
+        language.classes.astype(np.int32),
         accepts,
         edges.source.astype(np.int32),
         edges.cls.astype(np.int32),

@@ -1,17 +1,21 @@
-"""The cache on disk: small files named by the content that they were made from. Losing one costs only time."""
+"""What was made before, by the content that it was made from: in memory, and as files. Losing any of it costs only time."""
 
+import hashlib
 import io
 import os
 import tempfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+MAX_BYTES_IN_MEMORY = 1 << 27
+"""Of each kind of thing kept in memory; the one used longest ago goes first."""
 
 CACHE_VARIABLE = "SMOLDIFF_CACHE"
 """Environment variable: the folder of the cache; empty switches the disk off."""
@@ -67,3 +71,46 @@ def write_arrays(name: str, arrays: Arrays) -> None:
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **arrays)
     write_cached(name, file.getvalue())
+
+
+def digest(*parts: object) -> str:
+    """A key for what depends on these parts alone."""
+    text = "\0".join(map(str, parts))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+class Sized(Protocol):
+    @property
+    def num_bytes(self) -> int: ...
+
+
+Thing = TypeVar("Thing", bound=Sized)
+
+
+class Memory(Generic[Thing]):
+    """Things by key, up to MAX_BYTES_IN_MEMORY; at least the last one stays."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Thing] = OrderedDict()
+        self._num_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, key: str) -> Thing | None:
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+        return known
+
+    def put(self, key: str, thing: Thing) -> Thing:
+        old = self._known.pop(key, None)
+        self._known[key] = thing
+        self._num_bytes += thing.num_bytes - (old.num_bytes if old else 0)
+        while self._num_bytes > MAX_BYTES_IN_MEMORY and len(self._known) > 1:
+            self._num_bytes -= self._known.popitem(last=False)[1].num_bytes
+        return thing
+
+    def clear(self) -> None:
+        self._known.clear()
+        self._num_bytes = 0

@@ -14,7 +14,9 @@ from transformers import AutoTokenizer
 
 from smoldiff.automata.dfa import DEAD, Dfa
 from smoldiff.template import automaton as automaton_module
+from smoldiff.template import cache as cache_module
 from smoldiff.template import token_classes
+from smoldiff.template import unbounded as unbounded_module
 from smoldiff.template.automaton import TokenAutomaton, automaton_for, token_automaton
 from smoldiff.template.cache import CACHE_VARIABLE
 from smoldiff.template.token_classes import AutomatonTooLarge
@@ -333,9 +335,14 @@ def test_the_trie_holds_every_ordinary_token():
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(automaton_module, "SLOW_BUILD_MS", 0.0)
-    automaton_module._MEMORY.clear()
+    monkeypatch.setattr(unbounded_module, "SLOW_BUILD_MS", 0.0)
+    forget()
     return tmp_path / "automata"
+
+
+def forget():
+    automaton_module._MEMORY.clear()
+    unbounded_module._MEMORY.clear()
 
 
 def never():
@@ -345,38 +352,50 @@ def never():
 def test_automata_are_kept_in_memory_and_on_disk(own_cache):
     vocabulary = Vocabulary.of(byte_tokenizer())
     first = automaton_for("date", lambda: DATE, vocabulary, max_tokens=16)
-    assert automaton_for("date", never, vocabulary, max_tokens=16) is first
-    automaton_module._MEMORY.clear()
+    assert automaton_for("date", never, vocabulary, max_tokens=99) is first
+    forget()
     again = automaton_for("date", never, vocabulary, max_tokens=16)
     assert again.min_tokens == first.min_tokens == 10
     assert (again.next_state == first.next_state).all()
     (file,) = own_cache.iterdir()
     for damage in (b"", file.read_bytes()[:200], b"PK\x03\x04"):
         file.write_bytes(damage)
-        automaton_module._MEMORY.clear()
+        forget()
         rebuilt = automaton_for("date", lambda: DATE, vocabulary, max_tokens=16)
         assert (rebuilt.token_ids == first.token_ids).all()
+
+
+def test_languages_that_differ_in_length_share_their_work(own_cache):
+    vocabulary = Vocabulary.of(byte_tokenizer())
+    automaton_for("text", string_content, vocabulary, max_chars=3, max_tokens=16)
+    for low, high in [(1, 4), (2, None), (0, 0)]:
+        bounds = {"min_chars": low, "max_chars": high, "max_tokens": 16}
+        shared = automaton_for("text", never, vocabulary, **bounds)
+        alone = token_automaton(string_content(), vocabulary, **bounds)
+        assert (shared.token_ids == alone.token_ids).all()
+        assert (shared.next_state == alone.next_state).all()
+    assert len(list(own_cache.iterdir())) == 1
 
 
 def test_bounds_and_language_belong_to_the_key(own_cache):
     vocabulary = Vocabulary.of(byte_tokenizer())
     for key, bounds in product(["date", "dates"], [{}, {"min_chars": 1}, {"max_chars": 12}]):
         automaton_for(key, lambda: DATE, vocabulary, max_tokens=16, **bounds)
-    assert len(list(own_cache.iterdir())) == len(automaton_module._MEMORY) == 6
+    assert len(automaton_module._MEMORY) == 6
 
 
 def test_what_is_built_quickly_is_not_written(own_cache, monkeypatch):
-    monkeypatch.setattr(automaton_module, "SLOW_BUILD_MS", 60_000.0)
+    monkeypatch.setattr(unbounded_module, "SLOW_BUILD_MS", 60_000.0)
     automaton_for("date", lambda: DATE, Vocabulary.of(byte_tokenizer()), max_tokens=16)
     assert not own_cache.exists()
 
 
 def test_memory_is_bounded_by_bytes(own_cache, monkeypatch):
-    monkeypatch.setattr(automaton_module, "MAX_BYTES_IN_MEMORY", 1000)
+    monkeypatch.setattr(cache_module, "MAX_BYTES_IN_MEMORY", 1000)
     vocabulary = Vocabulary.of(byte_tokenizer())
     for key in "abcdefgh":
         automaton_for(key, lambda: DATE, vocabulary, max_tokens=16)
-    assert sum(a.num_bytes for a in automaton_module._MEMORY.values()) <= 1000
+    assert 0 < len(automaton_module._MEMORY) < 8
 
 
 def test_every_single_token_of_a_real_vocabulary_is_judged_as_its_bytes():
