@@ -7,7 +7,8 @@ decoding in production).
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from torch import Tensor
 
-from smoldiff.errors import SchemaError, UnsupportedSchema
+from smoldiff.decode.superset import weaker
+from smoldiff.errors import UnsupportedSchema
 from smoldiff.scaffold.answer import CallStyle, split_special
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.source import Source
@@ -44,7 +46,7 @@ class Grammar:
 
     _start: LLMatcher = field(repr=False)
     _num_tokens: int
-    is_exact: bool = True
+    is_exact: bool
     """Whether it allows nothing but what the schema allows, as far as the engine knows; else it allows more."""
 
     def matcher(self) -> "Matcher":
@@ -134,26 +136,45 @@ class GrammarEngine:
 
     def _compile_new(self, form: AnswerForm, strict: str) -> Grammar:
         matcher = self._matcher(strict)
-        is_exact = not matcher.is_error()
-        if not is_exact:
-            matcher = self._matcher(HEADER + answer_rules(form, self.vocabulary, SUPERSET))
+        if not matcher.is_error():
+            return Grammar(matcher, self._engine.vocab_size, is_exact=True)
+        matcher = self._matcher(HEADER + answer_rules(form, self.vocabulary, SUPERSET))
         if matcher.is_error():
-            raise self._locate(form, matcher.get_error())
-        return Grammar(matcher, self._engine.vocab_size, is_exact)
+            readable = self._weakened(form)
+            matcher = self._matcher(HEADER + answer_rules(readable, self.vocabulary, SUPERSET))
+        if matcher.is_error():
+            raise UnsupportedSchema("", _first_line(matcher.get_error()))
+        return Grammar(matcher, self._engine.vocab_size, is_exact=False)
+
+    def _weakened(self, form: AnswerForm) -> AnswerForm:
+        """The form with each schema that the engine refuses made as weak as it must be."""
+        source = form.source
+        if not source.tools:
+            return replace(form, source=replace(source, schema=self._readable(source.schema, "")))
+        tools = tuple(
+            replace(tool, parameters=self._readable(tool.parameters, tool.pointer))
+            for tool in source.tools
+        )
+        return replace(form, source=replace(source, tools=tools))
+
+    def _readable(self, schema: Any, pointer: str) -> Any:
+        for weak in chain([schema], weaker(schema, self._refuses)):
+            if not self._refuses(weak):
+                return weak
+        raise UnsupportedSchema(pointer, self._refusal(schema))
+
+    def _refuses(self, schema: Any) -> bool:
+        return bool(self._refusal(schema))
+
+    def _refusal(self, schema: Any) -> str:
+        """Why the engine refuses a schema even as a superset; "" where it does not."""
+        rules = "start: " + json_rule(schema, JsonStyle(), SUPERSET)
+        matcher = self._matcher(HEADER + rules)
+        return _first_line(matcher.get_error()) if matcher.is_error() else ""
 
     def _matcher(self, rules: str) -> LLMatcher:
         """A matcher at the start of an answer; it holds an error where the rules are refused."""
         return LLMatcher(self._engine, rules, log_level=0)
-
-    def _locate(self, form: AnswerForm, problem: str) -> SchemaError:
-        """The error of the first tool whose schema alone is refused."""
-        for tool in form.source.tools:
-            rule = "start: " + json_rule(tool.parameters, form.json_style, SUPERSET)
-            alone = self._matcher(HEADER + rule)
-            if alone.is_error():
-                refusal = _first_line(alone.get_error())
-                return UnsupportedSchema(tool.pointer, f"tool {tool.name!r}: {refusal}")
-        return UnsupportedSchema("", _first_line(problem))
 
 
 MAX_CACHED_GRAMMARS = 256

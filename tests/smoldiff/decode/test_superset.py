@@ -1,6 +1,7 @@
 """Schemas that the grammar engine cannot fully express: the answer is the base's own choice among the valid ones."""
 
 import collections
+import itertools
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.guilt import find_guilty
 from smoldiff.decode.model import Model
 from smoldiff.decode.request import plan
+from smoldiff.decode.superset import weaker
 from smoldiff.errors import GenerationError, InvalidCall, RequestError
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.scaffold.style import JsonStyle
@@ -410,3 +412,69 @@ def test_the_guilty_part_is_the_smallest_that_is_wrong_by_itself(text, schema, g
     form = AnswerForm(read_source(schema), CallStyle(), JsonStyle(), 1, False)
     part = find_guilty(text, form)
     assert (part and text[part.start : part.end]) == guilty
+
+
+REFUSED = {
+    "lookahead": {"type": "string", "pattern": "^(?!a).{1,3}$", "maxLength": 3},
+    "overlapping patterns of keys": {
+        "type": "object",
+        "properties": {"a": LETTERS},
+        "required": ["a"],
+        "patternProperties": {"^b": {"enum": [1]}, "^.$": True},
+        "additionalProperties": False,
+        "maxProperties": 2,
+    },
+    "a cycle of references": {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$ref": "#/definitions/a",
+        "definitions": {
+            "a": {
+                "type": "object",
+                "properties": {
+                    "n": {"$ref": "#/definitions/a", "description": "the next"},
+                    "k": LETTERS,
+                },
+                "required": ["k"],
+                "additionalProperties": False,
+            }
+        },
+    },
+    "required of what is impossible": {
+        "type": "object",
+        "properties": {"a": {"allOf": [{"minimum": 3}, {"maximum": 2}]}, "b": LETTERS},
+        "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+        "additionalProperties": False,
+    },
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_engine_refuses_is_decoded_under_what_it_reads(name):
+    num_valid = 0
+    for seed in range(6):
+        model = hash_model(TOKENIZERS["merges"], seed)
+        plain = outcome(model, REFUSED[name], mode="ar")
+        assert outcome(model, REFUSED[name]) == plain
+        if isinstance(plain[0], tuple):
+            assert is_valid(plain[1][0], REFUSED[name])
+            num_valid += 1
+    assert num_valid
+
+
+def test_each_weaker_schema_allows_what_the_one_before_allows():
+    values = [{"a": [1, "xx"], "b": {"c": None}}, {"a": []}, {}, {"b": {}}, {"d": 1}, 3]
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"$ref": "#/$defs/a", "maxItems": 1},
+            "b": {"allOf": [{"minProperties": 1}]},
+        },
+        "patternProperties": {"^(?=d)": {"maximum": 0}, "^c": {"pattern": "(?!x)"}},
+        "additionalProperties": False,
+        "$defs": {"a": {"items": {"minLength": 2, "maximum": 0}, "type": "array"}},
+    }
+    chain = [schema, *weaker(schema, lambda s: "(?" in s["pattern"])]
+    allowed = [{i for i, v in enumerate(values) if is_valid(v, one)} for one in chain]
+    assert allowed == sorted(allowed, key=len)
+    assert all(few <= many for few, many in itertools.pairwise(allowed))
+    assert chain[-1] == {"type": "object"}
