@@ -23,7 +23,7 @@ from jsonschema.protocols import Validator
 
 from smoldiff.errors import UnsupportedSchema
 from smoldiff.schema.assertions import Unjudgeable
-from smoldiff.schema.judge import judge
+from smoldiff.schema.drafts import judge
 from smoldiff.schema.pointers import child
 from smoldiff.schema.references import new_trail
 
