@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from smoldiff.errors import InvalidSchema, UnsupportedSchema
+from smoldiff.schema.limits import DEFAULT_LIMITS
 from smoldiff.schema.pointers import child
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-MAX_NESTING = (
-    160  # levels of JSON; beyond it, the libraries that read a schema recursively would overflow
-)
+MAX_NESTING = DEFAULT_LIMITS.max_nesting
 
 _DRAFTS = {
     "json-schema.org/draft-03/schema": "Draft3Validator",
@@ -48,17 +47,17 @@ def check_dialect(schema: object, at: str) -> None:
         raise InvalidSchema(child(at, *error.absolute_path), _short(error.message))
 
 
-def check_nesting(schema: object, at: str) -> None:
-    """Raise UnsupportedSchema if the JSON is nested deeper than MAX_NESTING."""
+def check_nesting(schema: object, at: str, max_nesting: int = MAX_NESTING) -> None:
+    """Raise UnsupportedSchema if the JSON is nested deeper than `max_nesting` levels."""
     level = _containers([schema])
-    for _ in range(MAX_NESTING + 1):
+    for _ in range(max_nesting + 1):
         if not level:
             return
         level = _containers(
             part for one in level for part in (one.values() if isinstance(one, dict) else one)
         )
     raise UnsupportedSchema(
-        at, f"nested more than {MAX_NESTING} levels deep; move inner parts to $defs"
+        at, f"nested more than {max_nesting} levels deep; move inner parts to $defs"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which words of JSON Schema are honoured, which are left to the grammar, and what value each must have.
+"""Which words of JSON Schema constrain a value, and what value each must have.
 
 Every other word constrains nothing: JSON Schema calls it an annotation.
 """
@@ -12,49 +12,55 @@ from smoldiff.errors import InvalidSchema
 from smoldiff.schema.pointers import child
 
 OBJECT_WORDS = frozenset(
-    {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}
+    {
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "unevaluatedProperties",
+        "propertyNames",
+        "required",
+        "minProperties",
+        "maxProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+    }
 )
 ARRAY_WORDS = frozenset(
-    {"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"}
+    {
+        "items",
+        "prefixItems",
+        "additionalItems",
+        "unevaluatedItems",
+        "contains",
+        "minContains",
+        "maxContains",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+    }
 )
 STRING_WORDS = frozenset({"minLength", "maxLength", "pattern", "format"})
 NUMBER_WORDS = frozenset(
     {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 )
-CHOICE_WORDS = frozenset({"anyOf", "oneOf"})
+KIND_WORDS = {
+    "object": OBJECT_WORDS,
+    "array": ARRAY_WORDS,
+    "string": STRING_WORDS,
+    "number": NUMBER_WORDS,
+}
+# A word that says something of the members of a value, or of their number: each such schema object is kept as a fact.
+FACT_WORDS = OBJECT_WORDS | ARRAY_WORDS | STRING_WORDS | NUMBER_WORDS
+REF_WORDS = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 HONOURED = (
-    OBJECT_WORDS
-    | ARRAY_WORDS
-    | STRING_WORDS
-    | NUMBER_WORDS
-    | CHOICE_WORDS
-    | {"type", "enum", "const", "$ref", "allOf"}
+    FACT_WORDS
+    | REF_WORDS
+    | {"type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"}
 )
 
-# They constrain, but get no template: a value under one of them is left to the grammar and the last gate.
-LEFT_TO_GRAMMAR = frozenset(
-    {
-        "not",
-        "if",
-        "then",
-        "else",
-        "patternProperties",
-        "propertyNames",
-        "contains",
-        "minContains",
-        "maxContains",
-        "dependencies",
-        "dependentRequired",
-        "dependentSchemas",
-        "unevaluatedProperties",
-        "unevaluatedItems",
-        "$dynamicRef",
-        "$recursiveRef",
-        "extends",
-        "disallow",
-        "divisibleBy",
-    }
-)
+# They constrain, but say nothing to the nodes: words of draft 3, left to the grammar and the last gate.
+LEFT_TO_GRAMMAR = frozenset({"extends", "disallow", "divisibleBy"})
 
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 
@@ -91,29 +97,57 @@ def _is_items(value: object) -> bool:
     return is_schema(value) or isinstance(value, list)
 
 
+def _is_name_lists(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_name_list, value.values()))
+
+
+def _is_dependencies(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        is_schema(part) or isinstance(part, str) or is_name_list(part) for part in value.values()
+    )
+
+
 Check = tuple[Callable[[object], bool], str]
 _COUNT: Check = (is_count, "a whole number from 0 on")
 _NUMBER: Check = (is_number, "a number")
 _BOUND: Check = (lambda v: is_number(v) or isinstance(v, bool), "a number")
+_STEP: Check = (lambda v: is_number(v) and v > 0, "a number above 0")  # type: ignore[operator]
 _SCHEMAS: Check = (_is_schema_list, "a list with at least one schema")
 _SCHEMA: Check = (is_schema, "a schema (an object or a boolean)")
+_NAMED: Check = (lambda v: isinstance(v, dict), "an object of schemas")
 _TEXT: Check = (lambda v: isinstance(v, str), "a string")
 
 KINDS: dict[str, Check] = {
     "type": (is_type, "one of " + ", ".join(TYPES) + ", or a list of them"),
     "enum": (lambda v: isinstance(v, list), "a list of values"),
     "$ref": _TEXT,
+    "$dynamicRef": _TEXT,
+    "$recursiveRef": _TEXT,
     "allOf": _SCHEMAS,
     "anyOf": _SCHEMAS,
     "oneOf": _SCHEMAS,
-    "properties": (lambda v: isinstance(v, dict), "an object of schemas"),
+    "not": _SCHEMA,
+    "if": _SCHEMA,
+    "then": _SCHEMA,
+    "else": _SCHEMA,
+    "properties": _NAMED,
+    "patternProperties": _NAMED,
     "required": (is_name_list, "a list of property names"),
     "additionalProperties": _SCHEMA,
+    "unevaluatedProperties": _SCHEMA,
+    "propertyNames": _SCHEMA,
     "minProperties": _COUNT,
     "maxProperties": _COUNT,
+    "dependentRequired": (_is_name_lists, "an object of lists of property names"),
+    "dependentSchemas": _NAMED,
+    "dependencies": (_is_dependencies, "an object of schemas or lists of property names"),
     "items": (_is_items, "a schema, or a list of schemas"),
     "prefixItems": _SCHEMAS,
     "additionalItems": _SCHEMA,
+    "unevaluatedItems": _SCHEMA,
+    "contains": _SCHEMA,
+    "minContains": _COUNT,
+    "maxContains": _COUNT,
     "minItems": _COUNT,
     "maxItems": _COUNT,
     "uniqueItems": (lambda v: isinstance(v, bool), "true or false"),
@@ -125,7 +159,7 @@ KINDS: dict[str, Check] = {
     "maximum": _NUMBER,
     "exclusiveMinimum": _BOUND,
     "exclusiveMaximum": _BOUND,
-    "multipleOf": (lambda v: is_number(v) and v > 0, "a number above 0"),  # type: ignore[operator]
+    "multipleOf": _STEP,
 }
 
 

@@ -1,142 +1,267 @@
-"""A schema as typed nodes: references resolved, allOf merged, everything else without a template `Opaque`."""
+"""A schema as typed nodes, in normal form: every choice is a union, every conjunction one node."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from smoldiff.errors import InvalidSchema, UnsatisfiableSchema
-from smoldiff.schema import containers, scalars
+from smoldiff.errors import UnsatisfiableSchema
+from smoldiff.schema import scalars
+from smoldiff.schema.arrays import build_array
+from smoldiff.schema.conjunction import Conjunction, Split
 from smoldiff.schema.dialect import check_dialect, check_nesting
-from smoldiff.schema.inline import inlined, merged_at
-from smoldiff.schema.keywords import (
-    ARRAY_WORDS,
-    CHOICE_WORDS,
-    HONOURED,
-    LEFT_TO_GRAMMAR,
-    NUMBER_WORDS,
-    OBJECT_WORDS,
-    STRING_WORDS,
-    check_words,
-    show,
-)
-from smoldiff.schema.merge import Schema, Unmergeable
-from smoldiff.schema.nodes import Boolean, Const, Node, Opaque, Union
-from smoldiff.schema.place import Place
+from smoldiff.schema.judge import is_possible
+from smoldiff.schema.keywords import HONOURED, KIND_WORDS, LEFT_TO_GRAMMAR, check_words
+from smoldiff.schema.limits import DEFAULT_LIMITS, Limits
+from smoldiff.schema.nodes import ALL_TYPES, Boolean, Const, Node, Opaque, Union
+from smoldiff.schema.objects import build_object
+from smoldiff.schema.part import Part, followed
+from smoldiff.schema.place import EndlessRef, Place
+from smoldiff.schema.values import identity
+
+_CONSTRAINING = HONOURED | LEFT_TO_GRAMMAR
 
 
-def parse_schema(schema: object, at: str = "") -> Node:
+def parse_schema(schema: object, at: str = "", limits: Limits = DEFAULT_LIMITS) -> Node:
     """The node of a whole schema document that stands at the JSON pointer `at` of what the caller gave.
 
     Raises InvalidSchema, UnresolvableRef, UnsatisfiableSchema, or UnsupportedSchema for absurd nesting.
     """
-    check_nesting(schema, at)
-    place = Place.top(schema, at)
-    node = parse(schema, place)
+    check_nesting(schema, at, limits.max_nesting)
+    place = Place.top(schema, at, limits)
+    node = node_of((Part(schema, place),))
     if place.shared.has_unread:
         check_dialect(schema, at)
     return node
 
 
-def parse(schema: object, place: Place) -> Node:
-    """The node of one schema inside a document."""
-    if schema is False:
-        raise UnsatisfiableSchema(place.pointer, "false allows no value")
-    if schema is True:
-        return Opaque(place.pointer)
-    if not isinstance(schema, dict):
-        raise InvalidSchema(
-            place.pointer, f"a schema must be an object or a boolean, not {show(schema)}"
-        )
-    if place.is_beyond_limits():
-        place.shared.has_unread = True
-        return Opaque(place.pointer, is_free=False)
-    check_words(schema, place.pointer)
-    if not LEFT_TO_GRAMMAR.isdisjoint(schema):
-        place.shared.has_unread = True
-        return Opaque(place.pointer, is_free=False)
-    try:
-        return _parse_applied(schema, place)
-    except Unmergeable:
-        place.shared.has_unread = True
-        return Opaque(place.pointer, is_free=False)
-
-
-def _parse_applied(schema: Schema, place: Place) -> Node:
-    if "$ref" in schema and HONOURED.isdisjoint(schema.keys() - {"$ref"}):
-        return _parse_ref(schema["$ref"], place)
-    if "$ref" in schema or "allOf" in schema:
-        merged, num_recursions = inlined(schema, place)
-        return parse(merged, place.after(num_recursions))
-    for word in schema:
-        if word in CHOICE_WORDS:
-            return _parse_choice(schema, word, place)
-    return _parse_plain(schema, place)
-
-
-def _parse_ref(ref: str, place: Place) -> Node:
-    value, inside = place.follow(ref)
-    if inside is None:
-        return Opaque(place.pointer, is_free=False)
-    return inside.remember(lambda: parse(value, inside))
-
-
-def _parse_choice(schema: Schema, word: str, place: Place) -> Node:
-    """anyOf, and oneOf as if it were anyOf: that no two branches hold at once is left to the grammar."""
-    branches: list[Node] = []
-    for idx, branch in enumerate(schema[word]):
+def node_of(parts: Sequence[Part]) -> Node:
+    """The node of all that satisfies these parts at once. Raises UnsatisfiableSchema where nothing does."""
+    if len(parts) == 1:
+        target = _behind_refs(parts[0])
+        if not isinstance(target, Part):
+            return target
+        parts = (target,)
+    nodes = parts[0].place.shared.nodes
+    key = tuple(part.key for part in parts)
+    node = nodes.get(key)
+    if node is None:
         try:
-            inside = place.down(word, idx).optional()
-            branches.append(parse(merged_at(word, schema, [branch], inside.pointer), inside))
+            conjunction = Conjunction(parts[0].place.pointer)
+            conjunction.add(parts)
+            node = _finished(conjunction)
         except UnsatisfiableSchema as error:
+            node = error
+        nodes[key] = node
+    if isinstance(node, UnsatisfiableSchema):
+        raise node.with_traceback(None)
+    return node
+
+
+def _behind_refs(part: Part) -> Part | Opaque:
+    """The part behind references that stand alone, so that all references to one schema share its node."""
+    while isinstance(part.schema, dict) and not part.is_negated:
+        words = part.schema.keys() & _CONSTRAINING
+        if len(words) != 1 or "$ref" not in words:
+            break
+        check_words(part.schema, part.place.pointer)
+        pointer = part.place.pointer
+        target = followed(part.in_place(), "$ref", ())
+        if not isinstance(target, Part):
+            return Opaque(pointer, _json_types(target or ALL_TYPES), is_free=False)
+        part = target
+    return part
+
+
+def _finished(conjunction: Conjunction) -> Node:
+    if conjunction.values is not None:
+        return _fixed(conjunction)
+    while conjunction.splits:
+        split = conjunction.splits.pop(0)
+        num_ways = conjunction.num_ways * len(split.options)
+        shared = split.options[0][0].place.shared if split.options[0] else None
+        limit = (
+            DEFAULT_LIMITS.max_alternatives if shared is None else shared.limits.max_alternatives
+        )
+        if num_ways <= limit or conjunction.num_ways == 1:
+            return _alternatives(conjunction, split, num_ways)
+        conjunction.is_wide = True
+        if shared is not None:
+            shared.has_unread = True
+    return _of_kinds(conjunction)
+
+
+def _alternatives(conjunction: Conjunction, split: Split, num_ways: int) -> Node:
+    is_alone = conjunction.is_empty
+    branches: list[Node] = []
+    last_error: Exception | None = None
+    for option in split.options:
+        try:
+            if is_alone and option:
+                branches.append(node_of(option))
+                continue
+            pointer = option[0].place.pointer if option else conjunction.pointer
+            inner = conjunction.copy(pointer, num_ways)
+            inner.add(option)
+            branches.append(_finished(inner))
+        except (UnsatisfiableSchema, EndlessRef) as error:
             last_error = error
     if not branches:
+        assert last_error is not None
         raise last_error
-    return union(place.pointer, branches)
+    return union(conjunction.pointer, branches)
 
 
 def union(pointer: str, branches: Iterable[Node]) -> Node:
-    """One node for several, unions inside unions flattened, and at most one branch that takes anything."""
+    """One node for several: unions inside unions flattened, no node twice, and what has no template last."""
     flat: list[Node] = []
     for branch in branches:
         flat += branch.branches if isinstance(branch, Union) else [branch]
-    open_branches = [branch for branch in flat if isinstance(branch, Opaque)]
-    flat = [branch for branch in flat if not isinstance(branch, Opaque)] + open_branches[:1]
+    flat = list({id(branch): branch for branch in flat}.values())
+    opaque = [branch for branch in flat if isinstance(branch, Opaque)]
+    flat = [branch for branch in flat if not isinstance(branch, Opaque)] + _joined(opaque)
     return flat[0] if len(flat) == 1 else Union(pointer, tuple(flat))
 
 
-def _parse_plain(schema: Schema, place: Place) -> Node:
-    if "const" in schema or "enum" in schema:
-        return scalars.parse_values(schema, place.pointer)
-    named = schema.get("type")
-    if named is None:
-        return _parse_untyped(schema, place)
-    if isinstance(named, str):
-        return _PARSERS[named](schema, place)
-    return union(place.pointer, [_PARSERS[name](schema, place) for name in dict.fromkeys(named)])
+def _joined(branches: list[Opaque]) -> list[Node]:
+    """At most one branch of any JSON, and one more of types about which more is known."""
+    joined: list[Node] = []
+    free: tuple[str, ...] = ()
+    for is_free in (True, False):
+        those = [branch for branch in branches if branch.is_free is is_free]
+        names = {name for branch in those for name in branch.types}
+        types = tuple(name for name in ALL_TYPES if name in names and name not in free)
+        if types:
+            joined.append(
+                those[0] if types == those[0].types else Opaque(those[0].pointer, types, is_free)
+            )
+        free = types
+    return joined
 
 
-def _parse_untyped(schema: Schema, place: Place) -> Node:
-    """Without a type, a value of another type passes too: the likely kind first, then anything."""
+def _fixed(conjunction: Conjunction) -> Node:
+    assert conjunction.values is not None
+    excluded = {identity(value) for value in conjunction.excluded_values}
+
+    def is_allowed(value: object) -> bool:
+        return identity(value) not in excluded and all(
+            is_possible(value, part) for part in conjunction.parts
+        )
+
+    return conjunction.values.node(conjunction.pointer, is_allowed)
+
+
+def _of_kinds(conjunction: Conjunction) -> Node:
+    """One branch for each type that is left."""
+    if conjunction.is_wide and not conjunction.facts and not conjunction.excluded_patterns:
+        return Opaque(conjunction.pointer, _types_left(conjunction), is_free=False)
+    if conjunction.types is None:
+        return _of_any_kind(conjunction)
+    names = [name for name in conjunction.types if not _is_excluded(name, conjunction)]
+    if not names:
+        raise UnsatisfiableSchema(
+            conjunction.pointer, f"no value is of type {' or '.join(conjunction.types)} here"
+        )
+    branches, error = _built(conjunction, names)
+    if not branches:
+        assert error is not None
+        raise error
+    return union(conjunction.pointer, branches)
+
+
+def _built(
+    conjunction: Conjunction, names: Iterable[str]
+) -> tuple[list[Node], UnsatisfiableSchema | None]:
+    branches: list[Node] = []
+    last_error: UnsatisfiableSchema | None = None
+    for name in names:
+        try:
+            branches.append(_BUILDERS[name](conjunction))
+        except UnsatisfiableSchema as error:
+            last_error = error
+    return branches, last_error
+
+
+def _of_any_kind(conjunction: Conjunction) -> Node:
+    """Without a type, a value of another type passes too: the likely kinds first, then anything of the others."""
     likely = [
-        _PARSERS[kind](schema, place)
-        for kind, words in _KIND_WORDS.items()
-        if not words.isdisjoint(schema)
+        kind
+        for kind, words in KIND_WORDS.items()
+        if any(not words.isdisjoint(fact.schema) for fact in conjunction.facts)
     ]
-    return union(place.pointer, [*likely, Opaque(place.pointer)])
+    shown = {type_name(value) for value in conjunction.excluded_values}
+    likely += [name for name in ("string", "boolean", "null") if name in shown - set(likely)]
+    branches, error = _built(
+        conjunction, [name for name in likely if not _is_excluded(name, conjunction)]
+    )
+    rest = tuple(
+        name for name in ALL_TYPES if name not in likely and name not in conjunction.excluded_types
+    )
+    if rest:
+        is_free = not conjunction.is_wide and shown.isdisjoint(rest)
+        branches.append(Opaque(conjunction.pointer, rest, is_free))
+    if not branches:
+        raise error or UnsatisfiableSchema(conjunction.pointer, "no type of value is left")
+    return union(conjunction.pointer, branches)
 
 
-_KIND_WORDS = {
-    "object": OBJECT_WORDS,
-    "array": ARRAY_WORDS,
-    "string": STRING_WORDS,
-    "number": NUMBER_WORDS,
-}
-_PARSERS: dict[str, Callable[[Schema, Place], Node]] = {
-    "object": lambda schema, place: containers.parse_object(schema, place, parse),
-    "array": lambda schema, place: containers.parse_array(schema, place, parse),
-    "string": lambda schema, place: scalars.parse_string(schema, place.pointer),
-    "integer": lambda schema, place: scalars.parse_integer(schema, place.pointer),
-    "number": lambda schema, place: scalars.parse_number(schema, place.pointer),
-    "boolean": lambda _, place: Boolean(place.pointer),
-    "null": lambda _, place: Const(place.pointer, "null"),
+def type_name(value: object) -> str:
+    """The JSON type of a value, "number" for integers too."""
+    match value:
+        case bool():
+            return "boolean"
+        case None:
+            return "null"
+        case str():
+            return "string"
+        case int() | float():
+            return "number"
+        case dict():
+            return "object"
+        case _:
+            return "array"
+
+
+def _is_excluded(name: str, conjunction: Conjunction) -> bool:
+    return name in conjunction.excluded_types or (
+        name == "integer" and "number" in conjunction.excluded_types
+    )
+
+
+def _types_left(conjunction: Conjunction) -> tuple[str, ...]:
+    types = _json_types(conjunction.types or ALL_TYPES)
+    left = tuple(name for name in types if name not in conjunction.excluded_types)
+    if not left:
+        raise UnsatisfiableSchema(conjunction.pointer, "no type of value is left")
+    return left
+
+
+def _json_types(names: Iterable[str]) -> tuple[str, ...]:
+    present = {"number" if name == "integer" else name for name in names}
+    return tuple(name for name in ALL_TYPES if name in present)
+
+
+def _boolean(conjunction: Conjunction) -> Node:
+    excluded = [value for value in conjunction.excluded_values if isinstance(value, bool)]
+    left = [value for value in (True, False) if value not in excluded]
+    if not left:
+        raise UnsatisfiableSchema(conjunction.pointer, "neither true nor false is left")
+    if len(left) == 2:
+        return Boolean(conjunction.pointer)
+    return Const(conjunction.pointer, "true" if left[0] else "false")
+
+
+def _null(conjunction: Conjunction) -> Node:
+    if None in conjunction.excluded_values:
+        raise UnsatisfiableSchema(conjunction.pointer, "null is excluded")
+    return Const(conjunction.pointer, "null")
+
+
+_BUILDERS: dict[str, Callable[[Conjunction], Node]] = {
+    "object": lambda conjunction: build_object(conjunction, node_of),
+    "array": lambda conjunction: build_array(conjunction, node_of),
+    "string": scalars.build_string,
+    "integer": scalars.build_integer,
+    "number": scalars.build_number,
+    "boolean": _boolean,
+    "null": _null,
 }

@@ -1,82 +1,159 @@
-"""Local references: where a $ref points, and which targets contain themselves."""
+"""References inside one document: where each points, and which targets contain themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import unquote, urljoin
 
 from smoldiff.errors import UnresolvableRef
+from smoldiff.schema.keywords import REF_WORDS
 from smoldiff.schema.pointers import child, steps
 
 _DATA_WORDS = frozenset({"enum", "const", "default", "examples", "example"})
+_OLD_DRAFTS = ("draft-03", "draft-04", "draft-06", "draft-07")
+
+Target = tuple[str, object, str]
+"""A pointer inside the document, the schema there, and the pointer of the schema whose $id is in force there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Where the names of a document stand. `bases` maps an object's identity to its pointer if it has an $id."""
+
+    uris: dict[str, str]
+    pointers: dict[str, str]
+    bases: dict[int, str]
+    anchors: dict[tuple[str, str], str]
+    dynamic_anchors: dict[tuple[str, str], str]
+    recursive_anchors: frozenset[str]
 
 
 @dataclass(slots=True)
 class Document:
-    """One schema document with its references. The dicts are caches; nothing else changes."""
+    """One schema document with its references. The other fields are caches; nothing else changes."""
 
     root: object
     pointer: str
+    _index: Index | None = None
     _is_recursive: dict[str, bool] = field(default_factory=dict)
-    _refs: dict[str, frozenset[str]] = field(default_factory=dict)
+    _refs: dict[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
 
-    def resolve(self, ref: str, at: str) -> tuple[str, object]:
-        """The pointer of a reference's target inside this document, and the target."""
-        fragment = self._fragment(ref, at)
-        target = fragment if fragment[:1] in ("", "/") else self._anchor(fragment, at)
-        value = self.root
-        for step in steps(target):
-            value = _step(value, step, ref, at)
-        return target, value
+    @property
+    def ignores_siblings(self) -> bool:
+        """Whether the words beside a $ref mean nothing, as in draft 7 and before."""
+        return self._is_old(_OLD_DRAFTS)
 
-    def is_recursive(self, ref: str, at: str) -> bool:
+    @property
+    def index(self) -> Index:
+        if self._index is None:
+            self._index = _indexed(self.root, "id" if self._is_old(_OLD_DRAFTS[:2]) else "$id")
+        return self._index
+
+    def _is_old(self, drafts: tuple[str, ...]) -> bool:
+        named = self.root.get("$schema") if isinstance(self.root, dict) else None
+        return isinstance(named, str) and any(draft in named for draft in drafts)
+
+    def base_of(self, schema: dict[str, Any], base: str) -> str:
+        """The base in force inside `schema`, of which `base` is the one around it."""
+        return base if schema is self.root else self.index.bases.get(id(schema), base)
+
+    def resolve(self, ref: str, at: str, base: str = "") -> Target:
+        """Where a reference leads that stands under `base`. Raises UnresolvableRef at the pointer `at`."""
+        uri, _, fragment = ref.partition("#")
+        start = self._resource(uri, ref, at, base) if uri else base
+        fragment = unquote(fragment)
+        if fragment[:1] not in ("", "/"):
+            start, fragment = "", self._anchor(fragment, at, start)
+        try:
+            return self._walk(start, fragment, ref, at)
+        except UnresolvableRef:
+            if not start:
+                raise
+            return self._walk("", fragment, ref, at)  # a base that was never meant as one
+
+    def outermost(self, word: str, ref: str, target: Target, scope: tuple[str, ...]) -> Target:
+        """Where $dynamicRef or $recursiveRef leads: to the first schema of that name on the way here."""
+        _, value, base = target
+        name = unquote(ref.partition("#")[2])
+        for entered in scope:
+            pointer = (
+                self.index.dynamic_anchors.get((entered, name))
+                if word == "$dynamicRef"
+                else (entered if entered in self.index.recursive_anchors else None)
+            )
+            is_dynamic = isinstance(value, dict) and (
+                value.get("$dynamicAnchor") == name
+                if word == "$dynamicRef"
+                else base in self.index.recursive_anchors
+            )
+            if is_dynamic and pointer is not None:
+                return self._walk("", pointer, ref, "")
+        return target
+
+    def is_recursive(self, target: str, value: object, base: str) -> bool:
         """Whether the target can be reached again from inside itself."""
-        target, value = self.resolve(ref, at)
         if target not in self._is_recursive:
-            self._is_recursive[target] = self._reaches(value, target, at)
+            self._is_recursive[target] = self._reaches(value, target, base)
         return self._is_recursive[target]
 
-    def _reaches(self, start: object, goal: str, at: str) -> bool:
+    def _reaches(self, start: object, goal: str, base: str) -> bool:
         """Whether a chain of references leads from inside `start` to the target `goal`."""
-        seen: set[str] = set()
-        todo = [*self._refs_in(goal, start)]
+        seen: set[tuple[str, str]] = set()
+        todo = [*self._refs_in(goal, start, base)]
         while todo:
             ref = todo.pop()
             if ref in seen:
                 continue
             seen.add(ref)
             try:
-                target, value = self.resolve(ref, at)
+                target, value, inner = self.resolve(ref[0], "", ref[1])
             except UnresolvableRef:
                 continue  # reported where it is read, if it ever is
             if target == goal:
                 return True
-            todo += self._refs_in(target, value)
+            todo += self._refs_in(target, value, inner)
         return False
 
-    def _refs_in(self, target: str, value: object) -> frozenset[str]:
+    def _refs_in(self, target: str, value: object, base: str) -> frozenset[tuple[str, str]]:
         if target not in self._refs:
-            refs = (schema.get("$ref") for schema in _objects(value))
-            self._refs[target] = frozenset(ref for ref in refs if isinstance(ref, str))
+            self._refs[target] = frozenset(
+                (ref, self.index.bases.get(id(schema), base) if self.has_bases else base)
+                for schema in _objects(value)
+                for word in REF_WORDS & schema.keys()
+                if isinstance(ref := schema[word], str)
+            )
         return self._refs[target]
 
-    def _fragment(self, ref: str, at: str) -> str:
-        base, _, fragment = ref.partition("#")
-        own = self.root.get("$id", self.root.get("id", "")) if isinstance(self.root, dict) else ""
-        if base and base != str(own).partition("#")[0]:
-            raise UnresolvableRef(
-                at,
-                f"$ref {ref!r} leaves this document, and nothing is ever fetched; copy it into $defs",
-            )
-        return unquote(fragment)
+    @property
+    def has_bases(self) -> bool:
+        return self._index is not None and len(self._index.bases) > 1
 
-    def _anchor(self, name: str, at: str) -> str:
-        for pointer, schema in _located(self.root):
-            anchors = (schema.get("$anchor"), schema.get("$dynamicAnchor"))
-            if name in anchors or "#" + name in (schema.get("$id"), schema.get("id")):
+    def _resource(self, uri: str, ref: str, at: str, base: str) -> str:
+        absolute = urljoin(self.index.uris.get(base, ""), uri)
+        for name in (absolute, uri):
+            if name in self.index.pointers:
+                return self.index.pointers[name]
+        raise UnresolvableRef(
+            at,
+            f"$ref {ref!r} leaves this document, and nothing is ever fetched; copy it into $defs",
+        )
+
+    def _anchor(self, name: str, at: str, base: str) -> str:
+        for start in (base, ""):
+            pointer = self.index.anchors.get((start, name))
+            if pointer is not None:
                 return pointer
         raise UnresolvableRef(at, f"no part of this document has the anchor {name!r}")
+
+    def _walk(self, start: str, fragment: str, ref: str, at: str) -> Target:
+        value, base, pointer = self.root, "", ""
+        for step in steps(start) + steps(fragment):
+            value, pointer = _step(value, step, ref, at), child(pointer, step)
+            if isinstance(value, dict) and ("$id" in value or "id" in value):
+                base = self.base_of(value, base)
+        return start + fragment, value, base
 
 
 def _step(value: object, step: str, ref: str, at: str) -> object:
@@ -99,15 +176,52 @@ def _objects(value: object) -> Iterator[dict[str, object]]:
             todo += value
 
 
-def _located(value: object) -> Iterator[tuple[str, dict[str, object]]]:
-    """The same objects, each with its pointer."""
-    todo: list[tuple[str, object]] = [("", value)]
+def _indexed(root: object, id_word: str) -> Index:
+    index = Index({"": ""}, {"": ""}, {}, {}, {}, frozenset())
+    recursive: set[str] = set()
+    todo: list[tuple[str, object, str]] = [("", root, "")]
     while todo:
-        pointer, value = todo.pop()
+        pointer, value, base = todo.pop()
         if isinstance(value, dict):
-            yield pointer, value
+            base = _add_names(index, value, pointer, base, id_word)
+            if value.get("$recursiveAnchor") is True:
+                recursive.add(base)
             todo += [
-                (child(pointer, key), part) for key, part in value.items() if key not in _DATA_WORDS
+                (child(pointer, key), part, base)
+                for key, part in value.items()
+                if key not in _DATA_WORDS
             ]
         elif isinstance(value, list):
-            todo += [(child(pointer, idx), part) for idx, part in enumerate(value)]
+            todo += [(child(pointer, idx), part, base) for idx, part in enumerate(value)]
+    return Index(
+        index.uris,
+        index.pointers,
+        index.bases,
+        index.anchors,
+        index.dynamic_anchors,
+        frozenset(recursive),
+    )
+
+
+def _add_names(index: Index, schema: dict[str, Any], pointer: str, base: str, id_word: str) -> str:
+    """Note the names that a schema gives itself; the base inside it."""
+    for word in ("$id", "id"):
+        name = schema.get(word)
+        if not isinstance(name, str):
+            continue
+        uri, _, fragment = name.partition("#")
+        if fragment:
+            index.anchors.setdefault((base, fragment), pointer)
+        if uri and (word == id_word or not pointer):
+            absolute = urljoin(index.uris.get(base, ""), uri)
+            index.pointers.setdefault(absolute, pointer)
+            index.pointers.setdefault(uri, pointer)
+            index.uris[pointer] = absolute
+            index.bases[id(schema)] = base = pointer
+    for word in ("$anchor", "$dynamicAnchor"):
+        name = schema.get(word)
+        if isinstance(name, str):
+            index.anchors.setdefault((base, name), pointer)
+            if word == "$dynamicAnchor":
+                index.dynamic_anchors.setdefault((base, name), pointer)
+    return base

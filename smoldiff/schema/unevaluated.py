@@ -1,106 +1,92 @@
-"""`unevaluatedProperties` and `unevaluatedItems`: what no other keyword has looked at (2020-12 core, 11; 2019-09, 9.3.1).
-
-A branch that a value does not satisfy has looked at nothing. What must hold anyway (`allOf`, `$ref`) is taken to hold:
-where it does not, its own error is reported.
-"""
+"""unevaluatedProperties and unevaluatedItems: what the schemas around one object have evaluated in this alternative."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
-from jsonschema.exceptions import ValidationError
-
-from smoldiff.schema.assertions import Errors, is_named
-from smoldiff.schema.references import TARGETS, followed
-
-Seen = set[Any]
+from smoldiff.schema.conjunction import Fact
+from smoldiff.schema.part import Part, Schema
+from smoldiff.schema.place import Place
 
 
-def unevaluated_properties(validator: Any, part: Any, value: Any, schema: Any) -> Errors:
-    if not isinstance(value, dict):
-        return
-    seen = _seen_properties(validator, value, schema)
-    yield from _judge(
-        validator, part, {n: v for n, v in value.items() if n not in seen}, "properties"
-    )
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The keys that are evaluated, as a rule that says nothing of them, and `rest` of all others."""
+
+    place: Place
+    named: Schema
+    patterns: Schema
+    rest: object
 
 
-def unevaluated_items(validator: Any, part: Any, value: Any, schema: Any) -> Errors:
-    if not isinstance(value, list):
-        return
-    seen = _seen_items(validator, value, schema)
-    yield from _judge(
-        validator, part, {i: v for i, v in enumerate(value) if i not in seen}, "items"
-    )
-
-
-def _judge(validator: Any, part: Any, rest: dict[Any, Any], kind: str) -> Errors:
-    if part is not False:
-        for place, inner in rest.items():
-            yield from validator.descend(inner, part, path=place)
-    elif rest:
-        listed = ", ".join(map(repr, rest if kind == "properties" else rest.values()))
-        were = "was" if len(rest) == 1 else "were"
-        yield ValidationError(f"Unevaluated {kind} are not allowed ({listed} {were} unexpected)")
-
-
-def _seen_properties(validator: Any, value: dict[str, Any], schema: Any) -> Seen:
-    if "additionalProperties" in schema:
-        return set(value)
-    seen = {name for name in value if is_named(name, schema)}
-    for other, inner in _applied(validator, value, schema):
-        seen |= (
-            set(value)
-            if "unevaluatedProperties" in inner
-            else _seen_properties(other, value, inner)
+def unevaluated_members(facts: list[Fact]) -> list[Members]:
+    """A rule for each unevaluatedProperties under which not every key is evaluated."""
+    found = []
+    for fact in facts:
+        if fact.schema.get("unevaluatedProperties", True) is True:
+            continue
+        inside = _inside(fact, facts)
+        all_words = ("additionalProperties", "unevaluatedProperties")
+        if any(word in one.schema for one in inside for word in all_words if one is not fact):
+            continue
+        if "additionalProperties" in fact.schema:
+            continue
+        named = [name for one in inside for name in one.schema.get("properties", {})]
+        patterns = [name for one in inside for name in one.schema.get("patternProperties", {})]
+        rest = fact.schema["unevaluatedProperties"]
+        found.append(
+            Members(fact.place, dict.fromkeys(named, True), dict.fromkeys(patterns, True), rest)
         )
-    return seen
+    return found
 
 
-def _seen_items(validator: Any, value: list[Any], schema: Any) -> Seen:
-    everything = set(range(len(value)))
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Items from position `start` on."""
+
+    start: int
+    part: Part
+
+
+def unevaluated_items(facts: list[Fact]) -> list[Rest]:
+    """What holds for the items that nothing has evaluated."""
+    found = []
+    for fact in facts:
+        if fact.schema.get("unevaluatedItems", True) is True:
+            continue
+        inside = _inside(fact, facts)
+        if any(_evaluates_all(one.schema, one is fact) for one in inside):
+            continue
+        start = max((_num_prefix(one.schema) for one in inside), default=0)
+        schema = fact.schema["unevaluatedItems"]
+        part = Part(schema, fact.place.down("unevaluatedItems"))
+        matching = [
+            Part(one.schema["contains"], one.place.down("contains"))
+            for one in inside
+            if "contains" in one.schema
+        ]
+        if not matching:
+            found.append(Rest(start, part))
+        elif schema is False and len(matching) == 1:
+            found.append(Rest(start, matching[0]))
+    return found
+
+
+def _evaluates_all(schema: Schema, is_itself: bool) -> bool:
+    items = schema.get("items", [])
+    return (
+        not isinstance(items, list)
+        or ("additionalItems" in schema and isinstance(schema.get("items"), list))
+        or ("unevaluatedItems" in schema and not is_itself)
+    )
+
+
+def _num_prefix(schema: Schema) -> int:
     items = schema.get("items")
-    is_array_form = isinstance(items, list)
-    if "items" in schema and not (is_array_form and "additionalItems" not in schema):
-        return everything
-    first = items if is_array_form else schema.get("prefixItems", ())
-    seen = set(range(min(len(first), len(value))))
-    if "contains" in schema and "$dynamicRef" in validator.VALIDATORS:  # not before 2020-12
-        check = validator.evolve(schema=schema["contains"])
-        seen |= {i for i in everything - seen if check.is_valid(value[i])}
-    for other, inner in _applied(validator, value, schema):
-        seen |= everything if "unevaluatedItems" in inner else _seen_items(other, value, inner)
-    return seen
+    return len(schema.get("prefixItems", items if isinstance(items, list) else ()))
 
 
-def _applied(validator: Any, value: Any, schema: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The schemas that a schema applies to the same value, each with a validator that resolves its references."""
-    for keyword in TARGETS:
-        if keyword in schema and keyword in validator.VALIDATORS:
-            with followed(validator, keyword, value, schema, "seen") as resolved:
-                yield from _inside(validator, resolved.contents, resolved.resolver)
-    for part in schema.get("allOf", ()):
-        yield from _inside(validator, part)
-    for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        if _holds(validator, value, part):
-            yield from _inside(validator, part)
-    for name, part in schema.get("dependentSchemas", {}).items():
-        if name in value:
-            yield from _inside(validator, part)
-    if "if" in schema:
-        holds = _holds(validator, value, schema["if"])
-        if holds:
-            yield from _inside(validator, schema["if"])
-        yield from _inside(validator, schema.get("then" if holds else "else", True))
-
-
-def _inside(
-    validator: Any, part: Any, resolver: Any = None
-) -> Iterator[tuple[Any, dict[str, Any]]]:
-    if isinstance(part, dict):
-        yield validator.evolve(schema=part, _resolver=resolver or validator._resolver), part
-
-
-def _holds(validator: Any, value: Any, part: Any) -> bool:
-    return next(validator.descend(value, part), None) is None
+def _inside(fact: Fact, facts: list[Fact]) -> list[Fact]:
+    """The facts of the schema object itself and of the schemas applied inside it to the same value."""
+    depth = len(fact.path)
+    return [one for one in facts if one.path[:depth] == fact.path and not one.is_silent]
