@@ -145,6 +145,16 @@ def test_what_has_no_filling_scores_minus_infinity():
     assert k_best(torch.zeros(3, 1), torch.zeros(3), none, 2) == []
 
 
+def test_a_language_of_the_empty_text_alone_stays_unused():
+    automaton = token_automaton(make_dfa([(0, b"", 0)], {0}), SMALL, max_tokens=4)
+    null_BP = torch.tensor([[-1.0, -2.0]])
+    fill = best_fill(torch.zeros(1, 2, 0), null_BP, automaton)
+    assert (fill.tokens_BP.tolist(), fill.score_B.tolist()) == ([[NULL, NULL]], [-3.0])
+    assert best_fill(torch.zeros(1, 2, 0), null_BP, automaton.without([b""])).score_B.isinf().all()
+    fixed_BP = torch.tensor([[0, UNDECIDED]])
+    assert best_fill(torch.zeros(1, 2, 0), null_BP, automaton, fixed_BP).score_B.isinf().all()
+
+
 def test_forbidden_scores_are_kept_out():
     automaton = AUTOMATA["a then b", 0, None]
     scores_BPU, null_BP = random_scores(0, 1, 4, len(automaton.token_ids))

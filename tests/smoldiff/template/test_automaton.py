@@ -409,6 +409,28 @@ def test_every_single_token_of_a_real_vocabulary_is_judged_as_its_bytes():
         assert (token_id in single) == is_value
 
 
+def test_strings_of_real_tokens_are_judged_as_their_bytes():
+    vocabulary, dfa = qwen(), string_content()
+    automaton = token_automaton(dfa, vocabulary, min_chars=2, max_chars=9, max_tokens=32)
+    column_of = np.full(len(vocabulary), DEAD)
+    column_of[automaton.token_ids] = np.arange(len(automaton.token_ids))
+    signs = {0x5C, 0xC3, 0xA9, 0xE4}  # backslash, and pieces of longer characters
+    awkward = np.array([i for i, data in enumerate(vocabulary.token_bytes) if set(data) & signs])
+    rng = np.random.default_rng(0)
+    num_accepted = 0
+    for _ in range(5_000):
+        ids = rng.choice(awkward, rng.integers(1, 4))
+        text, state = vocabulary.bytes_of(ids), 0
+        for column in column_of[ids]:
+            if state != DEAD:
+                is_used = column != DEAD
+                state = automaton.next_state[state, automaton.classes[column]] if is_used else DEAD
+        is_fit = dfa.matches(text) and 2 <= len(json.loads(b'"' + text + b'"')) <= 9
+        assert (state != DEAD and automaton.accepts[state]) == is_fit
+        num_accepted += is_fit
+    assert num_accepted > 50
+
+
 def test_languages_of_tool_calls_are_built_in_milliseconds():
     vocabulary = qwen()
     token_automaton(words(b"a"), vocabulary, max_tokens=32)  # the trie
