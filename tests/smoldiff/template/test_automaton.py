@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def small_vocabulary(tokens, added=()):
     return Vocabulary(tuple(table), ids, repr(table), None)
 
 
+@cache
 def qwen():
     if not QWEN.exists():
         pytest.skip("../shared/tokenizers/qwen is absent")
