@@ -12,7 +12,7 @@ from typing import Any
 from jsonschema.exceptions import ValidationError
 
 from smoldiff.schema.assertions import Errors, is_named
-from smoldiff.schema.references import TARGETS, followed
+from smoldiff.schema.references import TARGETS, followed, holds
 
 Seen = set[Any]
 
@@ -83,16 +83,16 @@ def _applied(validator: Any, value: Any, schema: Any) -> Iterator[tuple[Any, dic
     for part in schema.get("allOf", ()):
         yield from _inside(validator, part)
     for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        if _holds(validator, value, part):
+        if holds(validator, value, part):
             yield from _inside(validator, part)
     for name, part in schema.get("dependentSchemas", {}).items():
         if name in value:
             yield from _inside(validator, part)
     if "if" in schema:
-        holds = _holds(validator, value, schema["if"])
-        if holds:
+        is_met = holds(validator, value, schema["if"])
+        if is_met:
             yield from _inside(validator, schema["if"])
-        yield from _inside(validator, schema.get("then" if holds else "else", True))
+        yield from _inside(validator, schema.get("then" if is_met else "else", True))
 
 
 def _inside(
@@ -100,7 +100,3 @@ def _inside(
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     if isinstance(part, dict):
         yield validator.evolve(schema=part, _resolver=resolver or validator._resolver), part
-
-
-def _holds(validator: Any, value: Any, part: Any) -> bool:
-    return next(validator.descend(value, part), None) is None

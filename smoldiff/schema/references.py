@@ -21,9 +21,13 @@ TARGETS = ("$ref", "$dynamicRef", "$recursiveRef")
 
 @dataclass(slots=True)
 class _Trail:
+    """What is known while one value is judged. Schemas and values go by their ids: all of them outlive it."""
+
     num_followed: int = 0
     open: set[tuple[str, int, int]] = field(default_factory=set)
-    """What is being judged by what: why, and the ids of the schema and of the value."""
+    """What is being judged by what: why, the schema, the value."""
+    verdicts: dict[tuple[int, int, tuple[str, ...]], bool] = field(default_factory=dict)
+    """By schema, value and the documents through which a dynamic reference looks."""
 
 
 _TRAIL: ContextVar[_Trail] = ContextVar("_TRAIL")
@@ -72,6 +76,15 @@ def followed(
         yield resolved
     finally:
         trail.open.discard(step)
+
+
+def holds(validator: Any, value: Any, part: Any) -> bool:
+    """Whether a value satisfies a part of a schema; found out once, or nested questions would double at each level."""
+    scope = tuple(uri for uri, _ in validator._resolver.dynamic_scope())
+    verdicts, question = _TRAIL.get().verdicts, (id(part), id(value), scope)
+    if question not in verdicts:
+        verdicts[question] = next(validator.descend(value, part), None) is None
+    return verdicts[question]
 
 
 def _resolved(validator: Any, keyword: str, schema: Any) -> Any:

@@ -69,14 +69,14 @@ def test_an_unknown_name_constrains_nothing(name):
     assert conforms("anything", name)
 
 
-REPEATED = ["1", "a", "/a", "{a}", "{", "a.", "a@", '"', "%41", "1:", "P1D", "é", "\\", "(", "א", "\ud800"]  # fmt: skip
+REPEATED = ["1", "a", "/a", "{a}", "{", "a.", "a@", '"', "%41", "1:", "é", "\\", "(", "א", "\ud800"]
+FRONTS = {"duration": "P", "uri": "http://", "iri": "http://", "time": "00:00:00."}
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_a_long_text_is_judged_quickly(name):
     for part in REPEATED:
-        text = part * (100_000 // len(part))
+        text = FRONTS.get(name, "") + part * (100_000 // len(part))
         start = time.process_time()
-        for front in ("", "P", "http://", "2024-01-01T00:00:00.", '"'):
-            conforms(front + text, name)
-        assert time.process_time() - start < 2, part
+        conforms(text, name)
+        assert time.process_time() - start < 0.5, part
