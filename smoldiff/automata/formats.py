@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from smoldiff.automata.dfa import Dfa
-from smoldiff.automata.operations import minimise
+from smoldiff.automata.operations import intersect, minimise
 from smoldiff.automata.regex import compile_pattern
 
 _LEAP_YEAR = r"(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
@@ -42,17 +42,23 @@ _IPV6 = "|".join(
 
 
 def _label(first: str, max_chars: int) -> str:
-    return rf"(?=[^.]{{1,{max_chars}}}(\.|$)){first}[A-Za-z0-9]*(-[A-Za-z0-9]+)*"
+    """A label without hyphens at its ends, nor at its third and fourth place, where RFC 5891 reserves them."""
+    x, y = "[A-Za-z0-9]", "[A-Za-z0-9-]"
+    return (
+        rf"({first}({y}?{x})?|{first}{y}({x}{x}|-{x})"
+        rf"|{first}{y}({x}{y}|-{x}){y}{{0,{max_chars - 5}}}{x})"
+    )
 
 
 # At most 63 + 3 * 62 characters: the limit is 253. A last label that begins with a letter is no IPv4 address.
-_HOST = rf"({_label('[A-Za-z0-9]', 63)}\.)?({_label('[A-Za-z0-9]', 61)}\.){{0,2}}{_label('[A-Za-z]', 61)}"
+_INNER, _LAST = _label("[A-Za-z0-9]", 61), _label("[A-Za-z]", 61)
+_HOST = rf"({_label('[A-Za-z]', 63)}|({_label('[A-Za-z0-9]', 63)}\.)({_INNER}\.){{0,2}}{_LAST})"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_LOCAL = r"(?=[^@]{1,64}@)CHAR+(\.CHAR+)*"
 
 _LETTERS = (
     r"\u00C0-\u00D6\u00D8-\u00F6\u00F8-\u024F\u0391-\u03A1\u03B1-\u03C9\u0410-\u044F\u4E00-\u9FA5"
 )
+_IDN_ATOM = rf"[A-Za-z0-9_+{_LETTERS}-]"
 _ESCAPED = "%[0-9A-Fa-f]{2}"
 
 
@@ -73,7 +79,7 @@ def _reference(letters: str) -> dict[str, str]:
 
 _URI, _IRI = _reference(""), _reference(_LETTERS)
 
-_VARIABLE = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(:[1-9]\d{0,3}|\*)?"
+_VARIABLE = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(:[1-9]\d{0,2}|\*)?"
 _TEMPLATE = (
     rf"([A-Za-z0-9!#$&()*+,\-./:;=?@_~]|{_ESCAPED}|\{{[+#./;?&]?{_VARIABLE}(,{_VARIABLE})*\}})*"
 )
@@ -88,8 +94,8 @@ _PATTERNS = {
     "uuid": r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
     "ipv4": _IPV4,
     "ipv6": _IPV6,
-    "email": _LOCAL.replace("CHAR", _ATOM) + "@" + _HOST,
-    "idn-email": _LOCAL.replace("CHAR", rf"[A-Za-z0-9_+{_LETTERS}-]") + "@" + _HOST,
+    "email": rf"{_ATOM}+(\.{_ATOM}+)*@{_HOST}",
+    "idn-email": rf"{_IDN_ATOM}+(\.{_IDN_ATOM}+)*@{_HOST}",
     "hostname": _HOST,
     "idn-hostname": _HOST,
     "uri": _URI["full"],
@@ -98,14 +104,20 @@ _PATTERNS = {
     "iri-reference": _IRI["any"],
     "uri-template": _TEMPLATE,
     "json-pointer": _POINTER,
-    "relative-json-pointer": rf"(0|[1-9]\d{{0,5}})(#|{_POINTER})",
+    "relative-json-pointer": rf"(0|[1-9]{{1,3}}0?)(#|{_POINTER})",
     "regex": _SIMPLE_REGEX,
 }
+_LOCAL_PART = r"^[^@]{1,64}@"
+_ALSO = {"email": _LOCAL_PART, "idn-email": _LOCAL_PART}
 FORMATS = frozenset(_PATTERNS)
 
 
 @lru_cache(maxsize=len(_PATTERNS))
 def format_language(name: str) -> Dfa | None:
     """Valid strings of a format, as decoded content; None for a format that constrains nothing here."""
-    pattern = _PATTERNS.get(name)
-    return None if pattern is None else minimise(compile_pattern(f"^(?:{pattern})$"))
+    if name not in _PATTERNS:
+        return None
+    found = compile_pattern(f"^(?:{_PATTERNS[name]})$")
+    if name in _ALSO:
+        found = intersect(found, compile_pattern(_ALSO[name]))
+    return minimise(found)

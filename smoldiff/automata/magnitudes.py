@@ -61,7 +61,8 @@ class _Part:
 def magnitudes(low: Bound, high: Bound, max_digits: int, max_decimals: int) -> Dfa:
     """The decimals between two bounds with so many digits before and behind the point; one text for each number."""
     machine = _Between(low, high, max_digits, max_decimals)
-    return _explored(_Whole(0, 0, 0), machine.step, machine.accepts)
+    start: _Whole | _Part = _Whole(0, 0, 0)
+    return _explored(start, machine.step, machine.accepts)
 
 
 class _Between:

@@ -58,7 +58,8 @@ def integer_language(
     if multiple_of is None:
         return _signed(within, max_digits, 0), _are_followed(minimum, maximum)
     step = Fraction(exact(multiple_of).numerator)
-    counted = _counted(within, int(step), max_digits) if _divides_evenly(multiple_of) else None
+    is_even = _divides_evenly(within, multiple_of, max_digits)
+    counted = _counted(within, int(step), max_digits) if is_even else None
     if counted is not None:
         return counted, _are_followed(minimum, maximum)
     return _listed(within, step, multiple_of, max_digits)
@@ -184,10 +185,15 @@ def _with_sign(positive: Dfa, negative: Dfa) -> Dfa:
 # Multiples ------------------------------------------------------------------------------------
 
 
-def _divides_evenly(multiple_of: Number) -> bool:
-    """Whether dividing an integral multiple by the step as a float gives an integer."""
+def _divides_evenly(within: Range, multiple_of: Number, max_digits: int) -> bool:
+    """Whether dividing an integral multiple by the step as a float always gives an integer."""
+    if isinstance(multiple_of, int):
+        return True
+    reach = max(
+        [10**max_digits, 100 * exact(multiple_of), *(10 * abs(b.value) for b in within if b)]
+    )
     error = abs(Fraction(multiple_of) / exact(multiple_of) - 1)
-    return error <= Fraction(1, 2**54)
+    return reach <= 2**53 and error <= Fraction(1, 2**54)
 
 
 def _counted(within: Range, step: int, max_digits: int) -> Dfa | None:
@@ -246,12 +252,15 @@ def _with_zeros(numbers: Dfa, num_zeros: int) -> Dfa:
 def _listed(
     within: Range, step: Fraction, multiple_of: Number, max_digits: int
 ) -> tuple[Dfa, bool]:
-    """The multiples nearest to zero that a float division accepts too, and whether they are all there are."""
+    """The multiples nearest to zero that a float division accepts too, and whether they are all there are.
+
+    Where it denies them all, those that exact arithmetic accepts.
+    """
     nearest = list(islice(_factors(within, step, max_digits), MAX_MULTIPLES + 1))
     values = [k * step for k in nearest[:MAX_MULTIPLES]]
     kept = [value for value in values if _is_float_multiple(value, multiple_of)]
     is_all = len(nearest) <= MAX_MULTIPLES and len(kept) == len(values)
-    return finite(_text(value).encode() for value in kept), is_all
+    return finite(_text(value).encode() for value in kept or values), is_all
 
 
 def _factors(within: Range, step: Fraction, max_digits: int) -> Iterator[int]:

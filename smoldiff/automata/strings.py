@@ -60,7 +60,7 @@ def _string_language(
             found = narrow(found)
         except NoAutomaton:
             is_exact = False
-    if len(found.accepts) > 1:
+    if found is not valid_utf8():
         found = minimise(found)
     if (min_length, max_length) != (0, None):
         text = string_content(found)
@@ -147,16 +147,14 @@ def _escaped(content: Dfa, long_codes: tuple[int, ...]) -> Dfa:
                 digits[:, ord(f"{code & 15:x}")] = content.table[:, code]
         behind.append(_numbered(digits, len(rows) * num_states))
         rows.append(digits)
+    for letters in ("01", "0", "0") if long_codes else ():
+        ways = np.full_like(table, DEAD)
+        for char, targets in zip(letters, behind, strict=True):
+            ways[:, ord(char)] = targets
+        behind = [_numbered(ways, len(rows) * num_states)]
+        rows.append(ways)
     if long_codes:
-        for letters in ("01", "0", "0", "u"):
-            ways = np.full_like(table, DEAD)
-            for letter, targets in zip(letters, behind, strict=True):
-                ways[:, ord(letter)] = targets
-            if letters == "u":
-                after_backslash[:, ord("u")] = behind[0]
-            else:
-                behind = [_numbered(ways, len(rows) * num_states)]
-                rows.append(ways)
+        after_backslash[:, ord("u")] = behind[0]
     table[:, 0x5C] = _numbered(after_backslash, num_states)
     accepts = np.zeros(len(rows) * num_states, np.bool_)
     accepts[:num_states] = content.accepts

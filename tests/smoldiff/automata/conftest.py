@@ -8,15 +8,19 @@ import pytest
 from smoldiff.automata.dfa import DEAD
 
 
-def draw_sample(dfa, rng, max_bytes):
-    """A random accepted string that tends to end once it is `max_bytes` long: then each byte leads towards an end."""
+def distances_to_end(dfa):
+    """For each state the bytes that its shortest string has."""
     distance = np.full(len(dfa.table) + 1, len(dfa.table) + 1)
     distance[:-1][dfa.accepts] = 0
     while True:
         nearer = np.minimum(distance[:-1], distance[dfa.table].min(1) + 1)
         if (nearer == distance[:-1]).all():
-            break
+            return distance
         distance[:-1] = nearer
+
+
+def draw_sample(dfa, distance, rng, max_bytes):
+    """A random accepted string that tends to end once it is `max_bytes` long: then each byte leads towards an end."""
     state, found = 0, bytearray()
     while True:
         ways = np.flatnonzero(dfa.table[state] != DEAD)
@@ -37,4 +41,11 @@ def _choose(ways, rng):
 @pytest.fixture
 def sample():
     rng = random.Random(0)
-    return lambda dfa, max_bytes=40: draw_sample(dfa, rng, max_bytes)
+    known = {}
+
+    def draw(dfa, max_bytes=40):
+        if dfa not in known:
+            known[dfa] = distances_to_end(dfa)
+        return draw_sample(dfa, known[dfa], rng, max_bytes)
+
+    return draw

@@ -55,7 +55,7 @@ def grow_plainly(inner):
     )
 
 
-PORTABLE = st.sampled_from(["a", "é", "[ab]", "[^a]", "[^é-ü😀]", "[1_-]", r"\."])
+PORTABLE = st.sampled_from(["a", "b", "[ab]", "[1_-]", "[a-z-]", r"\."])
 PATTERNS = st.recursive(ATOMS | ASSERTIONS, grow, max_leaves=8)
 TEXTS = st.text("ab1_ -.é😀\n", max_size=8)
 
