@@ -6,18 +6,18 @@ decoding in production).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from torch import Tensor
 
-from smoldiff.decode.superset import weaker
-from smoldiff.errors import UnsupportedSchema
+from smoldiff.decode.superset import MAX_PROPERTIES, NUM_PRECISE, is_crowded, weaker
+from smoldiff.errors import SchemaError, UnsatisfiableSchema, UnsupportedSchema
 from smoldiff.scaffold.answer import CallStyle, split_special
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.source import Source
@@ -26,6 +26,9 @@ from smoldiff.template.vocabulary import Vocabulary
 HEADER = "%llguidance {}\n"
 # What the engine cannot express is decoded under a superset; the last gate then decides.
 SUPERSET = {"lenient": True, "coerce_one_of": True}
+UNSATISFIABLE = "Unsatisfiable schema: "
+# Ten times the engine's own: an object of a few thousand keys has as many ways on at once.
+LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=500_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Matcher:
         if not self._is_current:
             self.engine.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
             if self.engine.is_error():
-                raise RuntimeError(f"grammar engine: {self.engine.get_error()}")
+                raise self._failure()
             self._is_current = True
         return self._words
 
@@ -90,14 +93,20 @@ class Matcher:
         """Take an allowed token."""
         self._is_current = False
         if not self.engine.consume_token(token_id):
-            raise RuntimeError(f"grammar engine: {self.engine.get_error()}")
+            raise self._failure()
 
     def rewind(self, ids: Sequence[int]) -> None:
         """Go to where these tokens of an answer have been taken, and nothing else."""
         self._is_current = False
         self.engine.reset()
         if not self.engine.consume_tokens(list(ids)):
-            raise RuntimeError(f"grammar engine: {self.engine.get_error()}")
+            raise self._failure()
+
+    def _failure(self) -> Exception:
+        problem = self.engine.get_error()
+        if self.engine.stop_reason().endswith("TooComplex"):
+            return UnsupportedSchema("", f"too much for the grammar engine: {_first_line(problem)}")
+        return RuntimeError(f"grammar engine: {problem}")
 
     def forced_ids(self) -> list[int]:
         """Tokens that must come next, short of any that could merge with what follows them."""
@@ -135,46 +144,58 @@ class GrammarEngine:
         return known
 
     def _compile_new(self, form: AnswerForm, strict: str) -> Grammar:
-        matcher = self._matcher(strict)
-        if not matcher.is_error():
-            return Grammar(matcher, self._engine.vocab_size, is_exact=True)
-        matcher = self._matcher(HEADER + answer_rules(form, self.vocabulary, SUPERSET))
-        if matcher.is_error():
-            readable = self._weakened(form)
-            matcher = self._matcher(HEADER + answer_rules(readable, self.vocabulary, SUPERSET))
-        if matcher.is_error():
-            raise UnsupportedSchema("", _first_line(matcher.get_error()))
-        return Grammar(matcher, self._engine.vocab_size, is_exact=False)
+        for rules, is_exact in self._attempts(form, strict):
+            matcher = self._matcher(rules)
+            if not matcher.is_error():
+                return Grammar(matcher, self._engine.vocab_size, is_exact)
+        raise UnsupportedSchema("", _first_line(matcher.get_error()))
+
+    def _attempts(self, form: AnswerForm, strict: str) -> Iterator[tuple[str, bool]]:
+        """Rules for the form, the most exact first, and whether they are exact."""
+        tools = form.source.tools
+        schemas = [tool.parameters for tool in tools] if tools else [form.source.schema]
+        if not any(map(is_crowded, schemas)):
+            yield strict, True
+            yield HEADER + answer_rules(form, self.vocabulary, SUPERSET), False
+        yield HEADER + answer_rules(self._weakened(form), self.vocabulary, SUPERSET), False
 
     def _weakened(self, form: AnswerForm) -> AnswerForm:
         """The form with each schema that the engine refuses made as weak as it must be."""
         source = form.source
         if not source.tools:
-            return replace(form, source=replace(source, schema=self._readable(source.schema, "")))
-        tools = tuple(
-            replace(tool, parameters=self._readable(tool.parameters, tool.pointer))
-            for tool in source.tools
-        )
-        return replace(form, source=replace(source, tools=tools))
+            return replace(form, source=replace(source, schema=self._readable(source.schema)))
+        tools = []
+        for tool in source.tools:
+            try:
+                tools.append(replace(tool, parameters=self._readable(tool.parameters)))
+            except SchemaError as problem:
+                what = f"tool {tool.name!r}: {problem.problem}"
+                raise type(problem)(tool.pointer, what) from None
+        return replace(form, source=replace(source, tools=tuple(tools)))
 
-    def _readable(self, schema: Any, pointer: str) -> Any:
-        for weak in chain([schema], weaker(schema, self._refuses)):
-            if not self._refuses(weak):
+    def _readable(self, schema: Any) -> Any:
+        for idx, weak in enumerate(chain([schema], weaker(schema, self._refuses))):
+            refusal = self._refusal(weak)
+            if not refusal:
                 return weak
-        raise UnsupportedSchema(pointer, self._refusal(schema))
+            if idx == NUM_PRECISE and refusal.startswith(UNSATISFIABLE):
+                raise UnsatisfiableSchema("", refusal.removeprefix(UNSATISFIABLE))
+        raise UnsupportedSchema("", refusal)
 
     def _refuses(self, schema: Any) -> bool:
         return bool(self._refusal(schema))
 
     def _refusal(self, schema: Any) -> str:
         """Why the engine refuses a schema even as a superset; "" where it does not."""
+        if is_crowded(schema):
+            return f"an object of more than {MAX_PROPERTIES} properties"
         rules = "start: " + json_rule(schema, JsonStyle(), SUPERSET)
         matcher = self._matcher(HEADER + rules)
         return _first_line(matcher.get_error()) if matcher.is_error() else ""
 
     def _matcher(self, rules: str) -> LLMatcher:
         """A matcher at the start of an answer; it holds an error where the rules are refused."""
-        return LLMatcher(self._engine, rules, log_level=0)
+        return LLMatcher(self._engine, rules, log_level=0, limits=LIMITS)
 
 
 MAX_CACHED_GRAMMARS = 256

@@ -32,11 +32,16 @@ _BOUNDS = (
 )
 _PLAIN_WORDS = ("type", "enum", "const", "required", *_BY_NAME[:1], *_LISTED[1:], *_SINGLE)
 _DEPTHS = (8, 4, 2, 1, 0)
+NUM_PRECISE = 2
+"""How many of the weaker schemas only lose what the engine misreads: where it still finds no value, there is none."""
+MAX_PROPERTIES = 4000
+"""Most properties of an object that the engine is given: it recurses over them, and 30,000 overflow its stack."""
 
 
 def weaker(schema: Any, refuses: Refuses) -> Iterator[Any]:
     """Weaker schemas, the strongest first; the last one says the type at most."""
     for change in (
+        _without_crowd,
         _with_lone_ref,
         partial(_with_readable_patterns, refuses=refuses),
         partial(_without, words=_OTHER_KEYS),
@@ -72,6 +77,27 @@ def _inside(schema: Schema, change: Callable[[Any], Any]) -> Schema:
         elif word in _SINGLE:
             result[word] = change(value)
     return result
+
+
+def is_crowded(schema: Any) -> bool:
+    """Whether an object in it has more properties than the engine can stand."""
+    todo = [schema]
+    while todo:
+        value = todo.pop()
+        if _is_object(value):
+            named = value.get("properties")
+            if _is_object(named) and len(named) > MAX_PROPERTIES:
+                return True
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += [part for part in value if isinstance(part, (Mapping, list))]
+    return False
+
+
+def _without_crowd(schema: Schema) -> Schema:
+    if len(schema.get("properties", ())) <= MAX_PROPERTIES:
+        return schema
+    return _without(schema, words=("properties", "required", *_OTHER_KEYS))
 
 
 def _with_lone_ref(schema: Schema) -> Schema:

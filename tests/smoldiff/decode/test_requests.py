@@ -16,7 +16,7 @@ from smoldiff.errors import (
     PromptTooLong,
     RequestError,
     UnknownTool,
-    UnsupportedSchema,
+    UnsatisfiableSchema,
 )
 
 WEATHER = {
@@ -201,15 +201,13 @@ def test_an_incomplete_answer_keeps_what_was_written():
     assert caught.value.text.startswith("<tool_call>")
 
 
-def test_a_schema_that_even_the_superset_refuses_names_the_tool():
+def test_a_schema_without_a_value_names_the_tool():
+    never = {"allOf": [{"type": "string", "format": "date"}, {"maxLength": 9}]}
     bad = {
         "name": "bad",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "string", "pattern": "(?=x)y"}},
-        },
+        "parameters": {"type": "object", "properties": {"a": never}, "required": ["a"]},
     }
-    with pytest.raises(UnsupportedSchema, match="tool 'bad'"):
+    with pytest.raises(UnsatisfiableSchema, match="tool 'bad': required property 'a'"):
         call((PING, bad))
 
 

@@ -17,7 +17,7 @@ from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.guilt import find_guilty
 from smoldiff.decode.model import Model
 from smoldiff.decode.request import plan
-from smoldiff.decode.superset import weaker
+from smoldiff.decode.superset import MAX_PROPERTIES, weaker
 from smoldiff.errors import GenerationError, InvalidCall, RequestError
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.scaffold.style import JsonStyle
@@ -446,6 +446,18 @@ REFUSED = {
         "additionalProperties": False,
     },
 }
+
+
+@pytest.mark.parametrize("num_keys", [2_500, 30_000])
+def test_an_object_of_thousands_of_keys_is_no_crash(num_keys):
+    keys = {f"k{i}": {"const": i} for i in range(num_keys)}
+    schema = {"type": "object", "properties": keys, "required": ["k7"], "maxProperties": 1}
+    model, options = hash_model(byte_tokenizer()), {"max_tokens": 60, "max_remasks": 1}
+    if num_keys < MAX_PROPERTIES:
+        assert smoldiff.generate_call(model, schema, "hi", **options).arguments == {"k7": 7}
+    else:
+        with pytest.raises(GenerationError):  # the grammar says nothing of the keys
+            smoldiff.generate_call(model, schema, "hi", **options)
 
 
 @pytest.mark.parametrize("name", REFUSED)
