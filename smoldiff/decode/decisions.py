@@ -1,6 +1,7 @@
 """The structure of an answer without the base: every open choice of a scaffold is put to a scorer, from the outside in."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
 import torch
@@ -8,10 +9,19 @@ from torch import Tensor
 
 from smoldiff.decode.scores import MAX_RANK, RANKS, Ask, Question, Scorer
 from smoldiff.scaffold.anything import anything, num_scalars
-from smoldiff.scaffold.cost import Costs
+from smoldiff.scaffold.cost import UNKNOWN, Costs
 from smoldiff.scaffold.cursor import Choices, Decision
-from smoldiff.scaffold.pieces import Branch, Items, Keys, Repeat, Slot
-from smoldiff.schema.nodes import Opaque
+from smoldiff.scaffold.pieces import (
+    Branch,
+    Items,
+    Keys,
+    Literal,
+    Piece,
+    Repeat,
+    Sequence,
+    Slot,
+)
+from smoldiff.schema.nodes import Boolean, Enum, Opaque
 from smoldiff.template.template import Template
 
 MAX_MORE_ITEMS = 8
@@ -53,8 +63,11 @@ class Decisions:
     num_asked: int = 0
     """How often the scorer was asked."""
 
-    def settle(self, template: Template, is_small: bool) -> bool:
-        """Decide what the template leaves open; False if that is nothing. `is_small` takes the smallest options."""
+    def settle(self, template: Template, room: int) -> bool:
+        """Decide what the template leaves open; False if that is nothing.
+
+        Options that make the answer longer are taken, the surest first, as long as they add at most `room` slots.
+        """
         questions = [
             question
             for decision in template.decisions
@@ -63,9 +76,13 @@ class Decisions:
         ]
         if not questions:
             return False
-        scores = self._small(questions) if is_small else self._asked(template, questions)
-        for question, one in zip(questions, scores, strict=True):
-            self.settled[_name(question)] = Settled(question, one, int(one.argmax()))
+        scores = self._asked(template, questions) if room > 0 else self._small(questions)
+        new = [
+            Settled(question, one, int(one.argmax()))
+            for question, one in zip(questions, scores, strict=True)
+        ]
+        self.settled.update((_name(one.question), one) for one in new)
+        self._shorten(new, room)
         for decision in template.decisions:
             if isinstance(decision.piece, Keys) and decision.piece.max_keys is not None:
                 self._limit_keys(decision.pointer, decision.piece, decision.piece.max_keys)
@@ -117,12 +134,12 @@ class Decisions:
                 kinds[pointer] = one.option
         return Choices(keys, lengths, branches, others, kinds)
 
-    def _asked(self, template: Template, questions: Sequence[Question]) -> list[Tensor]:
+    def _asked(self, template: Template, questions: Seq[Question]) -> list[Tensor]:
         self.num_asked += 1
         scores = self.scorer.decide(template, questions)
         return [self._allowed(q, one) for q, one in zip(questions, scores, strict=True)]
 
-    def _small(self, questions: Sequence[Question]) -> list[Tensor]:
+    def _small(self, questions: Seq[Question]) -> list[Tensor]:
         scores = []
         for question in questions:
             one = torch.arange(0.0, -question.num_options, -1.0)
@@ -146,33 +163,40 @@ class Decisions:
         match decision.piece:
             case Keys():
                 yield from self._key_questions(decision, decision.piece)
-            case Items():
-                num_more = self._num_more_items(decision.piece)
-                yield from _ask(decision, Ask.LENGTH, 1 + num_more)
+            case Items() as items:
+                each = 0 if items.item is None else self.costs.of(items.item)
+                yield from _ask(decision, Ask.LENGTH, 1 + self._num_more_items(items), each)
             case Branch(options=options):
                 yield from _ask(decision, Ask.BRANCH, len(options))
-            case Repeat(max_count=most):
-                yield from _ask(decision, Ask.LENGTH, min(most, 1 + MAX_MORE_CALLS))
+            case Repeat(item=item, max_count=most):
+                num_calls = min(most, 1 + MAX_MORE_CALLS)
+                yield from _ask(decision, Ask.LENGTH, num_calls, self.costs.of(item))
             case Slot():
                 yield Question(decision, Ask.KIND, "", self._num_kinds(decision))
 
     def _key_questions(self, decision: Decision, keys: Keys) -> Iterator[Question]:
-        optional = [entry for entry in keys.entries if not entry.is_required]
-        for entry in optional:
-            if self.costs.is_known(entry.value):
-                yield Question(decision, Ask.KEY, entry.key, 2)
-        if not any(self.costs.is_known(other.value) for other in keys.others):
+        num_required = 0
+        for entry in keys.entries:
+            if entry.is_required:
+                num_required += 1
+            elif self.costs.is_known(entry.value):
+                yield Question(decision, Ask.KEY, entry.key, 2, self.costs.of(entry.value))
+        each = min((1 + self.costs.of(other.value) for other in keys.others), default=UNKNOWN)
+        if each >= UNKNOWN:
             return
-        num_required = len(keys.entries) - len(optional)
         room = MAX_MORE_MEMBERS if keys.max_keys is None else keys.max_keys - num_required
         num_more = max(0, min(room, MAX_MORE_MEMBERS))
-        yield from _ask(decision, Ask.MEMBERS, 1 + num_more)
+        yield from _ask(decision, Ask.MEMBERS, 1 + num_more, each)
         num_members = max(num_more, keys.min_keys - num_required)
         for num in range(num_members if len(keys.others) > 1 else 0):
             yield Question(decision, Ask.MEMBER, str(num), len(keys.others))
 
     def _num_more_items(self, items: Items) -> int:
-        room = MAX_MORE_ITEMS if items.most is None else items.most - items.fewest
+        most = items.most
+        if items.is_unique and items.item is not None and not items.prefix:
+            num_values = num_values_of(items.item)
+            most = num_values if most is None else min(most, num_values or most)
+        room = MAX_MORE_ITEMS if most is None else most - items.fewest
         is_known = items.item is None or self.costs.is_known(items.item)
         return max(0, min(room, MAX_MORE_ITEMS)) if is_known else 0
 
@@ -197,6 +221,14 @@ class Decisions:
             member = self.settled.get((pointer, Ask.MEMBER, str(num)))
             yield member.option if member else 0
 
+    def _shorten(self, new: Seq[Settled], room: int) -> None:
+        for one in sorted(new, key=lambda one: -one.loss):
+            num_slots = one.option * one.question.num_slots
+            if num_slots > room:
+                one.option = 0
+            else:
+                room -= num_slots
+
     def _limit_keys(self, pointer: str, keys: Keys, most: int) -> None:
         """Leave out the optional keys that lose least, where there are too many."""
         chosen = [
@@ -214,8 +246,23 @@ class Decisions:
             members.option = max(0, min(members.option, num_left))
 
 
-def _ask(decision: Decision, ask: Ask, num_options: int) -> Iterable[Question]:
-    return [Question(decision, ask, "", num_options)] if num_options > 1 else []
+def num_values_of(piece: Piece) -> int | None:
+    """How many values a piece can be written as, where they are few and plain to count."""
+    match piece:
+        case Literal():
+            return 1
+        case Slot(language=Enum(texts=texts)):
+            return len(texts)
+        case Slot(language=Boolean()):
+            return 2
+        case Sequence(parts=(Literal(), inside, Literal())):
+            return num_values_of(inside)
+        case _:
+            return None
+
+
+def _ask(decision: Decision, ask: Ask, num_options: int, num_slots: int = 0) -> Iterable[Question]:
+    return [Question(decision, ask, "", num_options, num_slots)] if num_options > 1 else []
 
 
 def _name(question: Question) -> Name:

@@ -15,11 +15,14 @@ from smoldiff.errors import IncompleteCall, InvalidCall, UnsatisfiableSchema
 from smoldiff.scaffold.cost import Costs
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.schema.validation import Fault
-from smoldiff.template.template import Run, Template, unroll
+from smoldiff.template.template import Template, unroll
 from smoldiff.template.vocabulary import Vocabulary
 
 MAX_ROUNDS = 24
 """Questions are asked from the outside in, this many times; deeper ones take the smallest options."""
+
+TOKENS_PER_SLOT = 24
+"""What one more slot is thought to take, its key and separators included."""
 
 Judge = Callable[[str], list[Fault]]
 
@@ -54,7 +57,7 @@ def write_answer(
         try:
             text = writing.attempt()
         except NoText as dead_end:
-            if not writing.avoid(dead_end.run):
+            if not writing.avoid(dead_end) and dead_end.is_for_good:
                 raise UnsatisfiableSchema(dead_end.run.slot.pointer, dead_end.problem) from None
             fault = Fault(dead_end.run.pointer, dead_end.problem)
             continue
@@ -106,9 +109,9 @@ class Writing:
         """Take back some of what the first fault hangs on; False where nothing is left to take back."""
         return any(self._mending.mend(fault, self._template, self._texts) for fault in faults)
 
-    def avoid(self, run: Run) -> bool:
+    def avoid(self, dead_end: NoText) -> bool:
         """Take back the decision that a slot without a text hangs on; False where it must be there."""
-        return self._mending.avoid(run.pointer)
+        return self._mending.avoid(dead_end.run.pointer, for_good=dead_end.is_for_good)
 
     def token_ids(self) -> tuple[int, ...]:
         return self._template.fill(self._texts)
@@ -118,7 +121,8 @@ class Writing:
         while True:
             choices = self._decisions.choices()
             template = unroll(self._scaffold, self._vocabulary, choices=choices)
-            is_small = num_rounds >= MAX_ROUNDS or 2 * len(template.ids) > self._max_tokens
-            if not self._decisions.settle(template, is_small):
+            num_tokens = self._max_tokens // 2 - len(template.ids)
+            room = num_tokens // TOKENS_PER_SLOT if num_rounds < MAX_ROUNDS else 0
+            if not self._decisions.settle(template, room):
                 return template
             num_rounds += 1

@@ -20,11 +20,15 @@ MAX_SCORES = 1 << 23
 
 
 class NoText(Exception):
-    """No text of a slot's language fits: it is empty, or longer than MAX_SLOT_TOKENS, or all of it is forbidden."""
+    """No text of a slot's language fits: it is empty, or longer than MAX_SLOT_TOKENS, or all of it is forbidden.
 
-    def __init__(self, run: Run, problem: str) -> None:
+    `is_for_good` where that does not depend on what stands elsewhere.
+    """
+
+    def __init__(self, run: Run, problem: str, *, is_for_good: bool) -> None:
         self.run = run
         self.problem = problem
+        self.is_for_good = is_for_good
         super().__init__(problem)
 
 
@@ -80,7 +84,8 @@ class Filling:
             if forbidden:
                 rest = automaton.without(text.encode() for text in forbidden)
                 if rest.min_tokens is None or rest.min_tokens > num_positions:
-                    raise NoText(one, "every text that fits is forbidden")
+                    del self._forbidden[one.pointer]
+                    raise NoText(one, "no text is left that was not refused", is_for_good=False)
                 self._take(template, [one], rest, num_positions)
 
     def _take(
@@ -106,8 +111,9 @@ def _fitting(run: Run, vocabulary: Vocabulary) -> tuple[TokenAutomaton, int]:
     if automaton.min_tokens is not None and automaton.min_tokens <= budget:
         return automaton, budget
     automaton = slot_automaton(run.slot.language, vocabulary, MAX_SLOT_TOKENS)
-    if automaton.min_tokens is None:
-        raise NoText(run, f"no text of at most {MAX_SLOT_TOKENS} tokens is allowed here")
+    if automaton.min_tokens is None or automaton.min_tokens > MAX_SLOT_TOKENS:
+        problem = f"no text of at most {MAX_SLOT_TOKENS} tokens is allowed here"
+        raise NoText(run, problem, is_for_good=True)
     num_positions = max(budget, automaton.min_tokens)
     return slot_automaton(run.slot.language, vocabulary, num_positions), num_positions
 

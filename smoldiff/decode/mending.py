@@ -36,10 +36,11 @@ class Mending:
             scope = scope.rpartition("/")[0]
         return self._change(scope, num_faults, slots, texts)
 
-    def avoid(self, pointer: str) -> bool:
-        """Turn for good the nearest decision that something hangs on; False where it must be there."""
+    def avoid(self, pointer: str, *, for_good: bool) -> bool:
+        """Turn the nearest decision that something hangs on; False where there is none."""
         return any(
-            self._decisions.turn(one, for_good=True) for one in self._decisions.governing(pointer)
+            self._decisions.turn(one, for_good=for_good)
+            for one in self._decisions.governing(pointer)
         )
 
     def _change(

@@ -49,6 +49,8 @@ class Question:
     ask: Ask
     name: str
     num_options: int
+    num_slots: int = 0
+    """The slots, at least, that an answer has more for each step above option 0."""
 
     @property
     def pointer(self) -> str:

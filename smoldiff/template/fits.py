@@ -103,5 +103,6 @@ def _check(slot: Slot, vocabulary: Vocabulary) -> None:
 
 
 def _lengths(language: Language) -> tuple[int, int | None]:
-    is_string = isinstance(language, String)
-    return (language.min_length, language.max_length) if is_string else (0, None)
+    if isinstance(language, String):
+        return language.min_length, language.max_length
+    return 0, None

@@ -5,13 +5,18 @@ from functools import lru_cache
 from typing import assert_never
 
 from smoldiff.automata.dfa import Dfa
+from smoldiff.automata.errors import NoAutomaton
 from smoldiff.automata.numbers import integer_language, number_language
 from smoldiff.automata.operations import finite
 from smoldiff.automata.strings import string_content, string_language
 from smoldiff.scaffold.pieces import Language, holds_content
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
 from smoldiff.template.automaton import TokenAutomaton, automaton_for
+from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
+
+MAX_VALUES = 2048
+"""Values of an enumeration that a slot chooses from: of more, the shortest."""
 
 
 def slot_automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) -> TokenAutomaton:
@@ -20,6 +25,13 @@ def slot_automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) 
     Where a part of the language has no automaton (a backreference in a pattern, an awkward multiple), it is left out:
     the automaton then allows more, and the last gate judges. A language for any JSON value has none: ValueError.
     """
+    try:
+        return _automaton(language, vocabulary, max_tokens)
+    except (NoAutomaton, AutomatonTooLarge):
+        return _automaton(_without_patterns(language), vocabulary, max_tokens)
+
+
+def _automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) -> TokenAutomaton:
     shortest, longest = 0, None
     if isinstance(language, String):
         shortest, longest = language.min_length, language.max_length
@@ -31,6 +43,18 @@ def slot_automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) 
         max_chars=longest,
         max_tokens=max_tokens,
     )
+
+
+def _without_patterns(language: Language) -> Language:
+    match language:
+        case String(pointer=pointer, min_length=shortest, max_length=longest):
+            return String(pointer, shortest, longest)
+        case Integer(pointer=pointer, minimum=low, maximum=high):
+            return Integer(pointer, low, high)
+        case Number():
+            return replace(language, multiple_of=None)
+        case _:
+            return language
 
 
 def content_key(language: Language) -> str:
@@ -49,7 +73,8 @@ def slot_dfa(language: Language) -> Dfa:
             return _string(language)
         case Enum(texts=texts):
             skip = 1 if holds_content(language) else 0
-            return finite(text[skip : len(text) - skip].encode() for text in texts)
+            chosen = sorted(texts, key=len)[:MAX_VALUES]
+            return finite(text[skip : len(text) - skip].encode() for text in chosen)
         case Boolean():
             return finite((b"true", b"false"))
         case Integer(minimum=low, maximum=high, multiple_of=step):
