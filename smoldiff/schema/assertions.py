@@ -28,7 +28,14 @@ class Unjudgeable(Exception):
         super().__init__(problem)
 
 
-_TYPES = {str: "string", int: "integer", bool: "boolean", dict: "object", list: "array"}
+_TYPES = {
+    str: "string",
+    int: "integer",
+    bool: "boolean",
+    dict: "object",
+    list: "array",
+    type(None): "null",
+}
 
 
 def quick_type(slow: Any) -> Any:

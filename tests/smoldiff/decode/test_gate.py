@@ -1,7 +1,11 @@
 """What the last gate lets through, and what it says of the rest."""
 
+import json
+
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.errors import InvalidCall, UnsupportedSchema
@@ -171,3 +175,39 @@ def test_a_value_too_deep_to_be_checked_is_refused():
     schema = {"$ref": "#/$defs/l", "$defs": {"l": {"items": {"$ref": "#/$defs/l"}}}}
     with pytest.raises(InvalidCall, match="nested too deeply"):
         value("[" * 900 + "]" * 900, schema)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUES, st.booleans(), st.sampled_from([None, 1]))
+def test_every_json_value_is_read_as_json_reads_it(written, is_ascii, indent):
+    text = json.dumps(written, ensure_ascii=is_ascii, indent=indent)
+    assert value(text, {}) == written
+
+
+@given(
+    st.dictionaries(TEXTS, VALUES, max_size=3),
+    st.lists(
+        st.tuples(TEXTS.map("x{}".format), VALUES), max_size=3, unique_by=lambda member: member[0]
+    ),
+    st.sampled_from([None, 1]),
+    st.randoms(),
+)
+def test_the_arguments_are_found_among_any_other_members(arguments, others, indent, random):
+    members = [("name", "any"), ("arguments", arguments), *others]
+    random.shuffle(members)
+    body = json.dumps(dict(members), indent=indent)
+    (call,) = calls(
+        f"<tool_call>{body}</tool_call>", tool={"name": "any", "parameters": {"type": "object"}}
+    )
+    assert call.arguments == json.loads(call.text) == arguments
