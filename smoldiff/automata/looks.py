@@ -203,7 +203,7 @@ class _Threads:
                 target = MATCH if is_open else self.nfa.targets[node][0]
                 behind = self.closure(target, False, False, holding)
                 found.update((stop, left | more) for stop, more in behind)
-        self.budget.spend(4 + 4 * len(found) + 2 * len(threads))
+        self.budget.spend(8 + 8 * len(found) + 4 * len(threads))
         if self.search.is_open and (MATCH, frozenset()) in found:
             return _MATCHED
         return places, _least(frozenset(found))

@@ -37,11 +37,11 @@ Range = tuple[Bound | None, Bound | None]
 
 
 def exact(number: Number) -> Fraction:
-    """The value that a schema means by a number."""
+    """The value that a schema means by a number. Raises ValueError for NaN and infinities."""
     return Fraction(repr(number)) if isinstance(number, float) else Fraction(number)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=512, typed=True)
 def integer_language(
     minimum: int | None = None,
     maximum: int | None = None,
@@ -65,7 +65,7 @@ def integer_language(
     return _listed(within, step, multiple_of, max_digits)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=512, typed=True)
 def number_language(
     minimum: Number | None = None,
     maximum: Number | None = None,
@@ -257,10 +257,12 @@ def _listed(
     Where it denies them all, those that exact arithmetic accepts.
     """
     nearest = list(islice(_factors(within, step, max_digits), MAX_MULTIPLES + 1))
-    values = [k * step for k in nearest[:MAX_MULTIPLES]]
-    kept = [value for value in values if _is_float_multiple(value, multiple_of)]
-    is_all = len(nearest) <= MAX_MULTIPLES and len(kept) == len(values)
-    return finite(_text(value).encode() for value in kept or values), is_all
+    num_decimals = len(Bound(step, is_strict=False).decimals)
+    unit = int(step * 10**num_decimals)
+    texts = [_text(k * unit, num_decimals) for k in nearest[:MAX_MULTIPLES]]
+    kept = [text for text in texts if _is_float_multiple(text, multiple_of)]
+    is_all = len(nearest) <= MAX_MULTIPLES and len(kept) == len(texts)
+    return finite(text.encode() for text in kept or texts), is_all
 
 
 def _factors(within: Range, step: Fraction, max_digits: int) -> Iterator[int]:
@@ -276,19 +278,20 @@ def _factors(within: Range, step: Fraction, max_digits: int) -> Iterator[int]:
         yield from (k for k in (nearest + distance, nearest - distance) if first <= k <= last)
 
 
-def _is_float_multiple(value: Fraction, multiple_of: Number) -> bool:
+def _is_float_multiple(text: str, multiple_of: Number) -> bool:
     """Whether a validator that divides floats sees a multiple."""
     if not isinstance(multiple_of, float):
         return True
     try:
-        quotient = (int(value) if value.denominator == 1 else float(value)) / multiple_of
+        quotient = (float(text) if "." in text else int(text)) / multiple_of
     except OverflowError:
         return False
     return not isinf(quotient) and int(quotient) == quotient
 
 
-def _text(value: Fraction) -> str:
-    """A decimal in canonical writing."""
-    bound = Bound(abs(value), is_strict=False)
-    sign = "-" if value < 0 else ""
-    return sign + bound.whole + ("." + bound.decimals if bound.decimals else "")
+def _text(units: int, num_decimals: int) -> str:
+    """A decimal in canonical writing, from its number of units of the last decimal place."""
+    digits = str(abs(units)).rjust(num_decimals + 1, "0")
+    whole, decimals = digits[: len(digits) - num_decimals], digits[len(digits) - num_decimals :]
+    decimals = decimals.rstrip("0")
+    return ("-" if units < 0 else "") + whole + ("." + decimals if decimals else "")

@@ -240,9 +240,7 @@ class _Words:
         self.ends: list[bool] = [False]
 
     def add(self, word: bytes) -> None:
-        shared = 0
-        while shared < min(len(word), len(self.last)) and word[shared] == self.last[shared]:
-            shared += 1
+        shared = _num_shared(word, self.last)
         self.settle(shared)
         self.path += [[] for _ in word[shared:]]
         self.ends += [False for _ in word[shared:]]
@@ -276,3 +274,15 @@ class _Words:
             for byte, target in ways:
                 table[last - state, byte] = last - target
         return Dfa(table, accepts)
+
+
+def _num_shared(a: bytes, b: bytes) -> int:
+    """How many bytes two strings begin with alike, by bisection: comparing slices is fast."""
+    least, most = 0, min(len(a), len(b))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if a[least:middle] == b[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least

@@ -13,9 +13,10 @@ from smoldiff.automata.symbols import trim
 from smoldiff.automata.utf8 import spell
 
 MAX_STATES = 4_096
+"""States over bytes, of 1 KiB each."""
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=32)
 def compile_pattern(
     text: str, max_states: int = MAX_STATES, reading: Reading = Reading.ECMA
 ) -> Dfa:

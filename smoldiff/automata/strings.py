@@ -28,6 +28,7 @@ _SHORT = {ord(letter): code for letter, code in zip('"\\bfnrt', b'"\\\b\f\n\r\t'
 _LONG = tuple(code for code in range(0x20) if code not in _SHORT.values())
 
 
+@lru_cache(maxsize=32)
 def string_language(
     patterns: tuple[str, ...],
     excluded: tuple[str, ...],
@@ -42,18 +43,6 @@ def string_language(
     ECMA-262 and Python's re agree. The lengths, in characters, are not part of the automaton; only a language without
     any string of such a length comes back empty.
     """
-    return _string_language(patterns, excluded, formats, min_length, max_length, max_states)
-
-
-@lru_cache(maxsize=512)
-def _string_language(
-    patterns: tuple[str, ...],
-    excluded: tuple[str, ...],
-    formats: tuple[str, ...],
-    min_length: int,
-    max_length: int | None,
-    max_states: int,
-) -> tuple[Dfa, bool]:
     found, is_exact = valid_utf8(), True
     for narrow in _narrowings(patterns, excluded, formats, max_states):
         try:
