@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
+from referencing.jsonschema import DRAFT202012
 
 from smoldiff.schema.assertions import Errors, is_named
 from smoldiff.schema.references import TARGETS, followed, holds
@@ -67,8 +68,7 @@ def _seen_items(validator: Any, value: list[Any], schema: Any) -> Seen:
     first = items if is_array_form else schema.get("prefixItems", ())
     seen = set(range(min(len(first), len(value))))
     if "contains" in schema and "$dynamicRef" in validator.VALIDATORS:  # not before 2020-12
-        check = validator.evolve(schema=schema["contains"])
-        seen |= {i for i in everything - seen if check.is_valid(value[i])}
+        seen |= {i for i in everything - seen if holds(validator, value[i], schema["contains"])}
     for other, inner in _applied(validator, value, schema):
         seen |= everything if "unevaluatedItems" in inner else _seen_items(other, value, inner)
     return seen
@@ -99,4 +99,6 @@ def _inside(
     validator: Any, part: Any, resolver: Any = None
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     if isinstance(part, dict):
-        yield validator.evolve(schema=part, _resolver=resolver or validator._resolver), part
+        # `$id` means the same in both drafts that have these keywords.
+        resolver = resolver or validator._resolver.in_subresource(DRAFT202012.create_resource(part))
+        yield validator.evolve(schema=part, _resolver=resolver), part

@@ -92,6 +92,6 @@ def _resolved(validator: Any, keyword: str, schema: Any) -> Any:
         if keyword == "$recursiveRef":
             return lookup_recursive_ref(validator._resolver)
         return validator._resolver.lookup(schema[keyword])
-    except Unresolvable:
+    except (Unresolvable, ValueError):  # urllib's, of what is no URI
         problem = f"the reference {schema[keyword]!r} leads nowhere in this schema, and nothing is ever fetched"
         raise Unjudgeable(schema, keyword, problem) from None

@@ -112,6 +112,9 @@ def _judged(
     except UnknownType as problem:
         pointer = _pointer(problem.schema, "type", validator.schema, at)
         raise UnsupportedSchema(pointer, f"there is no type {problem.type!r}") from None
+    except (AttributeError, TypeError, ArithmeticError) as problem:
+        # A reference can lead where no metaschema looks: to a keyword with a value of the wrong kind.
+        raise UnsupportedSchema(at, f"a part of it is no schema: {problem}") from problem
     except BaseException as problem:
         if not _is_overflow(problem):
             raise
@@ -183,6 +186,8 @@ def _is_overflow(problem: BaseException) -> bool:
 
 
 def _prepared(schema: Any, at: str) -> Any:
+    if not isinstance(schema, dict | bool):
+        raise UnsupportedSchema(at, "a schema must be an object or a boolean")
     try:
         return _validator(json.dumps(schema))
     except RecursionError:

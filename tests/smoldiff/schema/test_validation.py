@@ -180,6 +180,27 @@ def test_a_hostile_schema_is_an_error_or_judged_within_two_seconds(schema, probl
     assert time.process_time() - start < 2
 
 
+@pytest.mark.parametrize(
+    "part", [{"allOf": 5}, {"enum": 5}, {"minimum": "1"}, {"multipleOf": 0}, {"$ref": 5}, 5, None]
+)
+def test_what_is_no_schema_where_a_reference_leads_is_an_error(part):
+    with pytest.raises(UnsupportedSchema, match="no schema"):
+        first_error(1, {"$ref": "#/elsewhere", "elsewhere": part})
+
+
+@pytest.mark.parametrize("ref", ["http://[x", "#/a~2", "#a b", "%zz", "http://localhost:1/x.json"])
+def test_a_reference_that_leads_nowhere_is_an_error_at_its_pointer(ref):
+    with pytest.raises(UnsupportedSchema, match="nothing is ever fetched") as caught:
+        first_error(1, {"allOf": [{"$ref": ref}]}, at="/0/parameters")
+    assert caught.value.pointer == "/0/parameters/allOf/0/$ref"
+
+
+def test_what_an_embedded_resource_has_looked_at_is_found_by_its_own_base():
+    inner = {"$id": "urn:q", "$defs": {"c": {"properties": {"a": True}}}, "$ref": "#/$defs/c"}
+    assert is_valid({"a": 1}, {"allOf": [inner], "unevaluatedProperties": False})
+    assert not is_valid({"b": 1}, {"allOf": [inner], "unevaluatedProperties": False})
+
+
 MANY = 100_000
 
 
