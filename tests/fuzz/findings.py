@@ -1,0 +1,125 @@
+"""What is wrong with what came of a schema, in one line, and the smallest schema of which that is still true."""
+
+import json
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.answering import MAX_CPU_S, outcome, refutations, says_why
+
+MAX_TRIALS = 300
+"""Smaller schemas that are tried for one finding."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A kind of fault, the schema that shows it, and what was seen there."""
+
+    kind: str
+    schema: Any
+    seed: int
+    detail: str
+
+
+class TooSlow(BaseException):
+    """Raised inside what takes too long; no Exception, so that nothing on its way takes it for one."""
+
+
+def examine(schema: Any, seed: int) -> Finding | None:
+    """None where there is an answer that jsonschema finds valid, or an error that says why not."""
+    try:
+        with time_limit(MAX_CPU_S):
+            what = outcome(schema, seed)
+    except TooSlow as problem:
+        return Finding(f"slow in {_place(problem)}", schema, seed, "".join(traceback.format_exception(problem)))
+    except Exception as problem:
+        kind = f"{type(problem).__name__} in {_place(problem)}"
+        return Finding(kind, schema, seed, "".join(traceback.format_exception(problem)[-12:]))
+    if what.error is not None:
+        return None if says_why(what.error) else Finding("message", schema, seed, repr(what.error))
+    return _refuted(schema, seed, what.answer.text)
+
+
+def _refuted(schema: Any, seed: int, text: str) -> Finding | None:
+    try:
+        with time_limit(10 * MAX_CPU_S):
+            found = refutations(schema, text)
+    except (Exception, TooSlow):  # jsonschema cannot judge: an unknown draft, a pattern that Python cannot read
+        return None
+    if not found:
+        return None
+    return Finding("refuted: " + ":".join(found[0].split(":")[:2]), schema, seed, f"{found}\n{text}")
+
+
+@contextmanager
+def time_limit(cpu_s: float) -> Iterator[None]:
+    """Raise TooSlow after so many seconds of CPU; only between two steps of Python."""
+
+    def stop(*_: object) -> None:
+        raise TooSlow
+
+    previous = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
+
+
+def _place(problem: BaseException) -> str:
+    """The innermost function of the library that the problem passed."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    ours = [frame for frame in frames if "/smoldiff/" in frame.filename]
+    if not ours:
+        return "?"
+    return f"{ours[-1].filename.rpartition('/smoldiff/')[2]}:{ours[-1].name}"
+
+
+def minimised(finding: Finding) -> Finding:
+    """The smallest schema found with a finding of the same kind, by leaving out one part after another."""
+    best, num_trials, is_smaller = finding, 0, True
+    while is_smaller and num_trials < MAX_TRIALS:
+        is_smaller = False
+        for schema in sorted(_smaller(best.schema), key=size):
+            num_trials += 1
+            found = examine(schema, best.seed)
+            if found is not None and found.kind == finding.kind:
+                best, is_smaller = found, True
+                break
+            if num_trials >= MAX_TRIALS:
+                break
+    return best
+
+
+def size(schema: Any) -> int:
+    try:
+        return len(json.dumps(schema, default=repr))
+    except (ValueError, TypeError, RecursionError):
+        return len(repr(schema))
+
+
+def _smaller(value: Any) -> Iterator[Any]:
+    """The value with one part left out, or put in the place of what holds it; at any depth."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            rest = {name: other for name, other in value.items() if name != key}
+            yield rest
+            if isinstance(part, dict | bool):
+                yield part
+            yield from ({**rest, key: one} for one in _smaller(part))
+    elif isinstance(value, list):
+        for idx, part in enumerate(value):
+            yield value[:idx] + value[idx + 1 :]
+            if isinstance(part, dict | bool):
+                yield part
+            yield from ([*value[:idx], one, *value[idx + 1 :]] for one in _smaller(part))
+
+
+def shown(finding: Finding) -> str:
+    return f"{finding.kind}\nseed {finding.seed}\n{finding.schema!r}\n\n{finding.detail}\n"
+
+
