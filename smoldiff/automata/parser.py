@@ -15,7 +15,7 @@ from smoldiff.automata.errors import BrokenPattern, TooComplex, Unsupported
 from smoldiff.automata.pattern import EMPTY, Begin, Chars, Choice, End, Look, Node, Repeat, Sequence
 
 MAX_PATTERN_CHARS = 50_000
-MAX_GROUP_DEPTH = 100
+MAX_GROUP_DEPTH = 50
 
 _BRACES = re.compile(r"\{(\d+)(,(\d*))?\}", re.ASCII)
 _FLAGS = re.compile(r"\(\?([a-zA-Z]*)(?:-([a-zA-Z]+))?([:)])")
