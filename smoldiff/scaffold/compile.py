@@ -13,12 +13,13 @@ from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.scaffold.style import SPACED, JsonStyle
 from smoldiff.schema.dialect import check_nesting
 from smoldiff.schema.keywords import show
+from smoldiff.schema.limits import DEFAULT_LIMITS, Limits, check_length
 from smoldiff.schema.parse import parse_schema
 from smoldiff.schema.source import Source, read_source, written_out
 
 MAX_CACHED = 256
 
-_Key = tuple[str, CallStyle, JsonStyle, int]
+_Key = tuple[str, CallStyle, JsonStyle, int, Limits]
 _cache: OrderedDict[_Key, Scaffold] = OrderedDict()
 _lock = Lock()
 
@@ -29,23 +30,25 @@ def compile_schema(
     call_style: CallStyle | None = None,
     json_style: JsonStyle = SPACED,
     max_calls: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Scaffold:
     """The scaffold of a JSON Schema, an OpenAI tool, a list of tools, or a Pydantic model class.
 
     A bare schema answers with its JSON value; tools answer with up to `max_calls` calls in `call_style`. Objects in a
     tool's parameters that name their properties, stand alone and do not mention additionalProperties take no unknown
-    arguments (schema/closing.py). Raises SchemaError with a JSON pointer.
+    arguments (schema/closing.py). Raises SchemaError with a JSON pointer; UnsupportedSchema past `limits`.
     """
     if max_calls < 1:
         raise RequestError(f"max_calls must be at least 1, not {max_calls}")
     style = call_style or CallStyle()
     text = _content(schema)
-    key = (text, style, json_style, max_calls)
+    check_length(text, limits)
+    key = (text, style, json_style, max_calls, limits)
     with _lock:
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]
-    scaffold = _compile(read_source(json.loads(text)), style, json_style, max_calls)
+    scaffold = _compile(read_source(json.loads(text)), style, json_style, max_calls, limits)
     with _lock:
         _cache[key] = scaffold
         while len(_cache) > MAX_CACHED:
@@ -54,10 +57,10 @@ def compile_schema(
 
 
 def _compile(
-    source: Source, call_style: CallStyle, json_style: JsonStyle, max_calls: int
+    source: Source, call_style: CallStyle, json_style: JsonStyle, max_calls: int, limits: Limits
 ) -> Scaffold:
-    tools = tuple(parse_schema(tool.parameters, tool.pointer) for tool in source.tools)
-    nodes = tools or (parse_schema(source.schema),)
+    tools = tuple(parse_schema(tool.parameters, tool.pointer, limits) for tool in source.tools)
+    nodes = tools or (parse_schema(source.schema, limits=limits),)
     root = answer_piece(source, nodes, call_style, json_style, max_calls)
     return Scaffold(source, nodes, root, call_style, json_style, max_calls)
 

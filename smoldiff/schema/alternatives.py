@@ -81,7 +81,7 @@ Evidence = Mapping[str, Shown]
 
 def _is_simple(negated: Part, rival: Evidence, max_ways: int) -> bool:
     """Whether a branch fails in few ways, all of which can be said, where a value is what `rival` shows."""
-    ways = [(negated,)]
+    ways: list[Option] = [(negated,)]
     while len(ways) == 1 and len(ways[0]) == 1 and _is_open(ways[0][0]):
         ways = ways_to_fail(ways[0][0], ways[0][0].schema)  # type: ignore[arg-type]
         ways = [way for way in ways if not _is_ruled_out(way, rival)]

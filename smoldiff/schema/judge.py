@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -140,7 +140,7 @@ def _if(value: Any, part: Part, schema: Schema) -> Verdict:
     return outcomes[0] if holds is not None else (_all(outcomes) or None)
 
 
-def _count(kind: type, limit: Callable[[int, Any], bool]) -> Callable[[Any, Any], bool]:
+def _count(kind: type[Sized], limit: Callable[[int, Any], bool]) -> Callable[[Any, Any], bool]:
     return lambda value, bound: not isinstance(value, kind) or limit(len(value), bound)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smoldiff.errors import UnsupportedSchema
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one compilation. Past the first three the schema is refused, past the others a node allows more."""
+    """Bounds of one compilation. Past the first two the schema is refused, past the others a node allows more."""
 
     max_characters: int = 8_000_000
     """Length of the schema as JSON text."""
     max_nesting: int = 160
     """Levels of JSON; beyond it, the libraries that read a schema recursively would overflow."""
-    max_properties: int = 200_000
-    """Members of one object, whether named in `properties` or in `required`."""
     max_depth: int = 48
     """Levels of nodes and of schemas inside schemas; each costs the compiler a few Python frames."""
     max_recursions: int = 3
@@ -36,3 +36,13 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def check_length(text: str, limits: Limits) -> None:
+    """Raise UnsupportedSchema if a schema's text is longer than it may be."""
+    if len(text) > limits.max_characters:
+        raise UnsupportedSchema(
+            "",
+            f"{len(text)} characters of JSON, more than {limits.max_characters}; "
+            "pass limits=Limits(max_characters=...) to raise this",
+        )

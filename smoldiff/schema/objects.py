@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from smoldiff.errors import UnsatisfiableSchema
 from smoldiff.schema.conjunction import Conjunction, Fact
 from smoldiff.schema.keynames import KeyNames, read_key_names
 from smoldiff.schema.matching import PatternError, matches
-from smoldiff.schema.nodes import Node, Object, Opaque, Others, Property
+from smoldiff.schema.nodes import Node, Object, Opaque, Others, Property, String
 from smoldiff.schema.part import Part, Schema
 from smoldiff.schema.place import Place
 from smoldiff.schema.pointers import child
@@ -169,9 +168,9 @@ def _counted(draft: _Draft, others: tuple[Others, ...], facts: list[Fact]) -> No
     fewest = 0 if fewest <= num_required else fewest
     most = None if possible is not None and most is not None and most >= possible else most
     forbidden, needs = tuple(draft.forbidden) if others else (), _needs(facts)
-    if not draft.properties and fewest == 0 and most is None and not forbidden and not needs:
-        if _is_free(others):
-            return Opaque(pointer, ("object",), is_free=not draft.conjunction.is_wide)
+    says_nothing = not (draft.properties or fewest or forbidden or needs) and most is None
+    if says_nothing and _is_free(others):
+        return Opaque(pointer, ("object",), is_free=not draft.conjunction.is_wide)
     return Object(pointer, tuple(draft.properties), others, fewest, most, forbidden, needs)
 
 
@@ -179,12 +178,7 @@ def _is_free(others: tuple[Others, ...]) -> bool:
     if len(others) != 1:
         return False
     keys, node = others[0].keys, others[0].node
-    says_nothing = keys.min_length == 0 and keys.max_length is None
-    return (
-        says_nothing
-        and not (keys.patterns or keys.formats or keys.excluded)
-        and node == Opaque(node.pointer)
-    )
+    return keys == String(keys.pointer) and node == Opaque(node.pointer)
 
 
 def _needs(facts: list[Fact]) -> tuple[tuple[str, tuple[str, ...]], ...]:

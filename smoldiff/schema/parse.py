@@ -10,11 +10,11 @@ from smoldiff.schema.arrays import build_array
 from smoldiff.schema.conjunction import Conjunction, Split
 from smoldiff.schema.dialect import check_dialect, check_nesting
 from smoldiff.schema.judge import is_possible
-from smoldiff.schema.keywords import HONOURED, KIND_WORDS, LEFT_TO_GRAMMAR, check_words
+from smoldiff.schema.keywords import HONOURED, KIND_WORDS, LEFT_TO_GRAMMAR, REF_WORDS, check_words
 from smoldiff.schema.limits import DEFAULT_LIMITS, Limits
-from smoldiff.schema.nodes import ALL_TYPES, Boolean, Const, Node, Opaque, Union
+from smoldiff.schema.nodes import ALL_TYPES, Array, Boolean, Const, Node, Object, Opaque, Union
 from smoldiff.schema.objects import build_object
-from smoldiff.schema.part import Part, followed
+from smoldiff.schema.part import Option, Part, followed
 from smoldiff.schema.place import EndlessRef, Place
 from smoldiff.schema.values import identity
 
@@ -61,11 +61,13 @@ def _behind_refs(part: Part) -> Part | Opaque:
     """The part behind references that stand alone, so that all references to one schema share its node."""
     while isinstance(part.schema, dict) and not part.is_negated:
         words = part.schema.keys() & _CONSTRAINING
-        if len(words) != 1 or "$ref" not in words:
+        if "$ref" in words and part.place.shared.document.ignores_siblings:
+            words = {"$ref"}
+        if len(words) != 1 or words.isdisjoint(REF_WORDS):
             break
         check_words(part.schema, part.place.pointer)
         pointer = part.place.pointer
-        target = followed(part.in_place(), "$ref", ())
+        target = followed(part.in_place(), words.pop(), ())
         if not isinstance(target, Part):
             return Opaque(pointer, _json_types(target or ALL_TYPES), is_free=False)
         part = target
@@ -99,8 +101,7 @@ def _alternatives(conjunction: Conjunction, split: Split, num_ways: int) -> Node
             if is_alone and option:
                 branches.append(node_of(option))
                 continue
-            pointer = option[0].place.pointer if option else conjunction.pointer
-            inner = conjunction.copy(pointer, num_ways)
+            inner = conjunction.copy(_pointer(option, conjunction), num_ways)
             inner.add(option)
             branches.append(_finished(inner))
         except (UnsatisfiableSchema, EndlessRef) as error:
@@ -111,15 +112,25 @@ def _alternatives(conjunction: Conjunction, split: Split, num_ways: int) -> Node
     return union(conjunction.pointer, branches)
 
 
+def _pointer(option: Option, conjunction: Conjunction) -> str:
+    """Where a branch was read; what a negation leaves has no place of its own."""
+    return conjunction.pointer if not option or option[0].is_silent else option[0].place.pointer
+
+
 def union(pointer: str, branches: Iterable[Node]) -> Node:
     """One node for several: unions inside unions flattened, no node twice, and what has no template last."""
     flat: list[Node] = []
     for branch in branches:
         flat += branch.branches if isinstance(branch, Union) else [branch]
-    flat = list({id(branch): branch for branch in flat}.values())
+    flat = list({_same(branch): branch for branch in flat}.values())
     opaque = [branch for branch in flat if isinstance(branch, Opaque)]
-    flat = [branch for branch in flat if not isinstance(branch, Opaque)] + _joined(opaque)
+    flat = [*(branch for branch in flat if not isinstance(branch, Opaque)), *_joined(opaque)]
     return flat[0] if len(flat) == 1 else Union(pointer, tuple(flat))
+
+
+def _same(node: Node) -> object:
+    """Equal for nodes that are evidently the same; containers are compared by identity, since they may be huge."""
+    return id(node) if isinstance(node, Array | Object | Union) else node
 
 
 def _joined(branches: list[Opaque]) -> list[Node]:

@@ -13,6 +13,7 @@ from smoldiff.schema.refs import Document
 
 Targets = frozenset[str]
 _NONE: Targets = frozenset()
+_ROOT: Targets = frozenset({""})
 
 
 class EndlessRef(UnresolvableRef):
@@ -55,7 +56,7 @@ class Place:
 
     @classmethod
     def top(cls, schema: object, at: str, limits: Limits) -> Place:
-        return cls(Shared(Document(schema, at), limits), at)
+        return cls(Shared(Document(schema, at), limits), at, here=_ROOT, containing=_ROOT)
 
     @property
     def key(self) -> tuple[object, ...]:
