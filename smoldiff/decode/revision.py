@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from smoldiff.decode.forbidding import Ban
 from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.guilt import find_guilty
+from smoldiff.decode.spans import Part, members
 from smoldiff.errors import InvalidCall
 
 EXACT_SHARE = 4
@@ -20,17 +21,17 @@ class Revision:
     """Chooses what each invalid answer forbids: its guilty part, up to where that part is known to be whole.
 
     Nothing valid starts with such a text, so the answer stays the base's own choice. Where a quarter of the revisions
-    did not get past one value, whole families of it are given up: beginnings of it, shorter by 1, 2, 4, ... bytes,
-    down to the shortest, and then so again with the next family. What can only be right in another corner of the
-    language (a string that must not start with "a") is found within a few tries.
+    did not get past one value, whole families of it are given up, one at a time: an object's last key with whatever
+    would follow, then the key before it, ...; the last 1, 2, 4, ... characters of a string. So a value that can only be
+    right in another corner of the language is found within a few tries.
     """
 
     form: AnswerForm
     max_remasks: int
     num_remasks: int = 0
     _num_tries: Counter[bytes] = field(default_factory=Counter)
-    _num_given_up: dict[bytes, int] = field(default_factory=dict)
-    """Where families are given up: how many bytes of the next one."""
+    _family_size: dict[bytes, int] = field(default_factory=dict)
+    """Which of its families the next value behind a text takes along."""
 
     def ban(self, text: str, start: int) -> Ban | None:
         """What an invalid answer forbids, where its calls begin at `start`.
@@ -43,18 +44,15 @@ class Revision:
         if part is None:
             return None
         self.num_remasks += 1
-        before = text[: start + part.start].encode()
-        value = text[start + part.start : start + part.end].encode()
+        part = Part(start + part.start, start + part.end)
+        before = text[: part.start].encode()
         self._num_tries[before] += 1
-        is_exact = self._num_tries[before] <= max(1, self.max_remasks // EXACT_SHARE)
-        return _ban_value(before, value) if is_exact else self._ban_family(before, value)
-
-    def _ban_family(self, before: bytes, value: bytes) -> Ban:
-        num_given_up = self._num_given_up.get(before, 1)
-        shortest = _shortest_beginning(value)
-        end = len(value) - num_given_up
-        self._num_given_up[before] = 2 * num_given_up if end > shortest else 1
-        return Ban((before + value[: max(end, shortest)],))
+        if self._num_tries[before] <= max(1, self.max_remasks // EXACT_SHARE):
+            return _ban_value(before, text[part.start : part.end].encode())
+        families = _families(text, part)
+        size = min(self._family_size.get(before, 0), len(families) - 1)
+        self._family_size[before] = (size + 1) % len(families)
+        return Ban((before + families[size],))
 
     def last_word(self, problem: InvalidCall, *, is_kept: bool = False) -> InvalidCall:
         """The error for an answer that cannot be revised any further, perhaps because what is written must be kept."""
@@ -65,7 +63,7 @@ class Revision:
             why = "what is wrong was streamed already"
         elif self.num_remasks == self.max_remasks:
             why += f", and max_remasks={self.max_remasks} was reached; raise max_remasks"
-        elif self._num_given_up:
+        elif self._family_size:
             why += (
                 ", some by their beginnings, and no other is left; raise max_remasks to look closer"
             )
@@ -81,11 +79,16 @@ def _ban_value(before: bytes, value: bytes) -> Ban:
     return Ban((whole,))
 
 
-def _shortest_beginning(value: bytes) -> int:
-    """How much of a value still says something of it: a digit, a first character or item, a first key."""
-    if value.startswith(b'{"'):
-        return value.index(b'"', 2) + 1
-    return 1 if _is_number(value) else 2
+def _families(text: str, part: Part) -> list[bytes]:
+    """Beginnings of a value that stand for a whole family of values, the smallest family first."""
+    inside = list(members(text, part))
+    if inside:
+        ends = [m.name.end if m.name else m.value.start + 1 for m in reversed(inside)]
+        return [text[part.start : end].encode() for end in ends]
+    value = text[part.start : part.end].encode()
+    shortest = 1 if _is_number(value) else 2
+    cuts = (len(value) - (1 << n) for n in range(len(value).bit_length()))
+    return [value[:cut] for cut in cuts if cut > shortest] + [value[:shortest]]
 
 
 def _is_number(value: bytes) -> bool:
