@@ -326,20 +326,11 @@ def test_calls_in_frames_are_revised_wherever_they_are_wrong(tool_choice):
 
 
 def test_where_no_answer_is_left_the_error_says_so():
-    schema = {
-        "type": "object",
-        "properties": {"a": {"enum": [1, 2]}},
-        "required": ["a"],
-        "additionalProperties": False,
-        "if": {"required": ["a"]},
-        "then": {"required": ["b"]},
-    }
-    with pytest.raises(
-        InvalidCall, match="2 answers were ruled out, and no other is left"
-    ) as caught:
+    schema = {**FINITE["uniqueItems"], "items": {"enum": ["a", "b"]}, "minItems": 3}
+    with pytest.raises(InvalidCall, match="answers were ruled out, and no other is left") as caught:
         smoldiff.generate_call(hash_model(byte_tokenizer()), schema, "hi")
-    assert caught.value.stats.remasked == 2
-    assert json.loads(caught.value.text)["a"] in (1, 2)
+    assert 0 < caught.value.stats.remasked <= 8
+    assert len(json.loads(caught.value.text)) == 3
 
 
 def test_the_bound_ends_the_search_and_can_be_raised():
@@ -360,7 +351,10 @@ def test_fields_of_an_answer_that_may_be_revised_are_streamed_at_its_end():
     for seed in range(8):
         model = hash_model(TOKENIZERS["merges"], seed)
         *fields, result = smoldiff.stream_call(model, FINITE["inside"], "hi", mode="ar")
-        assert {f.pointer[1:]: f.value for f in fields} == result.arguments
+        x = result.arguments["x"]
+        known = {"/x": x, "/x/0": x[0], "/x/1": x[-1], "/y": result.arguments["y"]}
+        assert "/y" in {f.pointer for f in fields}
+        assert all(known[f.pointer] == f.value for f in fields)
         num_remasked += result.stats.remasked
     assert num_remasked
 
