@@ -43,7 +43,7 @@ from smoldiff.template.template import unroll
 from smoldiff.template.trie import Trie
 from smoldiff.template.vocabulary import Vocabulary
 
-MAX_TOKENS = 4096
+MAX_TOKENS = 1 << 14
 Result = TypeVar("Result")
 TABLES, COMPILE, CACHED, BIND, REBIND, ANSWER, AGAIN = (
     "vocabulary tables",

@@ -24,7 +24,7 @@ from smoldiff.template.fits import check_fits
 from smoldiff.template.template import unroll
 from smoldiff.template.vocabulary import Vocabulary
 
-MAX_TOKENS = 4096
+MAX_TOKENS = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smoldiff.api import generate_call, generate_calls, stream_call
     from smoldiff.decode.model import Model, load
     from smoldiff.decode.result import CallResult, Stats, ToolCall
+    from smoldiff.decode.scores import RandomScores, Scorer
     from smoldiff.decode.stream import FinalField
     from smoldiff.scaffold.compile import compile_schema
     from smoldiff.scaffold.scaffold import Scaffold
@@ -32,9 +33,11 @@ __all__ = [
     "InvalidCall",
     "Model",
     "ModelError",
+    "RandomScores",
     "RequestError",
     "Scaffold",
     "SchemaError",
+    "Scorer",
     "SmoldiffError",
     "Stats",
     "Template",
@@ -52,7 +55,9 @@ _HOMES = {
     "CallResult": "smoldiff.decode.result",
     "FinalField": "smoldiff.decode.stream",
     "Model": "smoldiff.decode.model",
+    "RandomScores": "smoldiff.decode.scores",
     "Scaffold": "smoldiff.scaffold.scaffold",
+    "Scorer": "smoldiff.decode.scores",
     "Stats": "smoldiff.decode.result",
     "Template": "smoldiff.template.template",
     "ToolCall": "smoldiff.decode.result",

@@ -6,9 +6,10 @@ from typing import Any, Unpack
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
 from smoldiff.decode.options import CallOptions
-from smoldiff.decode.request import finish, finish_all, plan, start
+from smoldiff.decode.request import all_or_error, finish, outcome_of, plan, start
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.stream import FinalField, final_fields
+from smoldiff.decode.unverified import write_calls
 from smoldiff.errors import RequestError
 
 Messages = str | Sequence[dict[str, Any]]
@@ -55,10 +56,12 @@ def generate_calls(
         raise RequestError("conversations is one string; give a list, one conversation each")
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
+    if what.scorer is not None:
+        return all_or_error(write_calls(wrapped, what, len(conversations)))
     answers = [start(wrapped, what, m, row) for row, m in enumerate(conversations)]
     for _ in decode(wrapped.base, answers):
         pass
-    return finish_all(answers)
+    return all_or_error([outcome_of(answer) for answer in answers])
 
 
 def stream_call(
@@ -72,18 +75,25 @@ def stream_call(
     """Yields each field as soon as it is final, then the whole `CallResult`; otherwise as `generate_call`.
 
     A field is never taken back. Where the grammar engine cannot fully express the schema, no field is final before the
-    whole answer validates, so all of them come at the end.
+    whole answer validates, so all of them come at the end; likewise in mode "diffusion".
     """
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
+    if what.scorer is not None:
+        (result,) = all_or_error(write_calls(wrapped, what, 1))
+        yield from final_fields(what.scaffold, result.text)
+        yield result
+        return
     answer = start(wrapped, what, messages)
     is_exact = wrapped.grammar_engine.compile(what.form).is_exact
     num_seen = 0
     for _ in decode(wrapped.base, [answer]):
         if is_exact or isinstance(answer.outcome, CallResult):
-            fields = final_fields(what.scaffold, answer)
+            fields = final_fields(what.scaffold, answer.scaffold_text())
             if len(fields) > num_seen:
                 answer.keep_written()
             yield from fields[num_seen:]
-            num_seen = max(num_seen, len(fields))  # none are seen where a pass ends inside a character
+            num_seen = max(
+                num_seen, len(fields)
+            )  # none are seen where a pass ends inside a character
     yield finish(answer)

@@ -20,8 +20,9 @@ from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengt
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
 from smoldiff.decode.options import CallOptions
-from smoldiff.decode.request import finish_all, plan, start_from_ids
+from smoldiff.decode.request import all_or_error, outcome_of, plan, start_from_ids
 from smoldiff.decode.result import CallResult
+from smoldiff.decode.unverified import write_calls
 from smoldiff.errors import RequestError
 
 # Shapes: B rows, L prompt tokens, N tokens of prompt and answer.
@@ -98,10 +99,13 @@ def call_generator(
         wrapped = Model.of(model, tokenizer)
         what = plan(wrapped, schema, settings)
         prompts = unpadded(input_ids, model_kwargs.get("attention_mask"))
-        answers = [start_from_ids(wrapped, what, ids, row) for row, ids in enumerate(prompts)]
-        for _ in decode(wrapped.base, answers):
-            pass
-        results = finish_all(answers)
+        if what.scorer is not None:
+            results = all_or_error(write_calls(wrapped, what, len(prompts)))
+        else:
+            answers = [start_from_ids(wrapped, what, ids, row) for row, ids in enumerate(prompts)]
+            for _ in decode(wrapped.base, answers):
+                pass
+            results = all_or_error([outcome_of(answer) for answer in answers])
         if on_results is not None:
             on_results(results)
         return joined(

@@ -21,6 +21,8 @@ from smoldiff.template.vocabulary import Vocabulary
 MAX_ROUNDS = 24
 """Questions are asked from the outside in, this many times; deeper ones take the smallest options."""
 
+MAX_GROWN_TOKENS = 1024
+"""An answer is not made longer than it must be past this many positions."""
 TOKENS_PER_SLOT = 24
 """What one more slot is thought to take, its key and separators included."""
 
@@ -121,7 +123,7 @@ class Writing:
         while True:
             choices = self._decisions.choices()
             template = unroll(self._scaffold, self._vocabulary, choices=choices)
-            num_tokens = self._max_tokens // 2 - len(template.ids)
+            num_tokens = min(self._max_tokens // 2, MAX_GROWN_TOKENS) - len(template.ids)
             room = num_tokens // TOKENS_PER_SLOT if num_rounds < MAX_ROUNDS else 0
             if not self._decisions.settle(template, room):
                 return template

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
+from smoldiff.decode.scores import Scorer
 from smoldiff.errors import RequestError
 
-MODES = ("verified", "ar")
+MODES = ("verified", "diffusion", "ar")
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_MAX_REMASKS = 64
 MAX_SEED = 1 << 63
@@ -15,7 +16,10 @@ class CallOptions(TypedDict, total=False):
     """Keywords of `generate_call` and its relatives. None means: not given."""
 
     mode: str | None
-    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass."""
+    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass. "diffusion": filled by `scorer`, valid,
+    and confirmed by nobody."""
+    scorer: Scorer | None
+    """Mode "diffusion" only: what fills the answer, such as `smoldiff.RandomScores(seed)`."""
     drafter: str | Sequence[str] | None
     """Any of "scaffold", "copy", "parallel", joined with "+". Default "parallel+copy"."""
     tool_choice: str | Mapping[str, Any] | None
@@ -56,7 +60,25 @@ def checked(options: CallOptions) -> CallOptions:
         raise RequestError(
             "skip_forced belongs to mode='ar'; a verified draft holds the forced tokens already"
         )
+    _check_diffusion(given)
     return cast(CallOptions, given)
+
+
+def _check_diffusion(given: Mapping[str, Any]) -> None:
+    """Raise RequestError where the mode "diffusion" and other options do not go together."""
+    if given.get("mode") != "diffusion":
+        if "scorer" in given:
+            raise RequestError("scorer belongs to mode='diffusion'; other modes take a drafter")
+        return
+    if "scorer" not in given:
+        raise RequestError(
+            "mode='diffusion' needs scores: pass scorer=smoldiff.RandomScores(seed), or leave the mode out"
+        )
+    for name in ("drafter", "temperature", "top_k", "top_p", "seed"):
+        if name in given:
+            raise RequestError(f"{name} belongs to modes that the base writes; leave it out")
+    if given.get("tool_choice") == "auto":
+        raise RequestError("mode='diffusion' always calls a tool; leave tool_choice='auto' out")
 
 
 def _is_int(low: int, high: int = MAX_SEED) -> Callable[[Any], bool]:
@@ -77,6 +99,10 @@ def _is_bool(value: Any) -> bool:
 
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mode": (lambda v: v in MODES, f"one of {', '.join(MODES)}"),
+    "scorer": (
+        lambda v: callable(getattr(v, "decide", None)) and callable(getattr(v, "fill", None)),
+        "an object with the methods decide and fill (smoldiff.decode.scores.Scorer)",
+    ),
     "drafter": (
         lambda v: (
             isinstance(v, str) or (isinstance(v, Sequence) and all(isinstance(n, str) for n in v))

@@ -19,6 +19,7 @@ from smoldiff.decode.ranking import likely_tool
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.revision import Revision
 from smoldiff.decode.sampling import Sampling
+from smoldiff.decode.scores import Scorer
 from smoldiff.errors import (
     GenerationError,
     IncompleteCall,
@@ -32,6 +33,7 @@ from smoldiff.scaffold.cursor import Choices
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.source import Source, read_source
+from smoldiff.template.fits import check_fits
 
 MAX_CALLS = 16
 """Most calls in one answer."""
@@ -46,6 +48,8 @@ class Plan:
     form: AnswerForm
     scaffold: Scaffold
     drafter: frozenset[str] | None
+    scorer: Scorer | None
+    """Fills the answer in mode "diffusion"; None where the base writes it."""
     sampling: Sampling
     max_tokens: int
     skip_forced: bool
@@ -58,15 +62,19 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
     """Check the options and compile the schema. Raises RequestError and SchemaError."""
     began = time.perf_counter()
     given = checked(options)
-    is_verified = given.get("mode", "verified") == "verified"
+    mode = given.get("mode") or "verified"
     drafter = parse_drafter(given.get("drafter") or "parallel+copy")
     shown = read_source(schema)
     form = _form(model, shown, given)
+    scaffold = _scaffold(form)
+    if mode == "diffusion":
+        check_fits(scaffold, model.vocabulary)
     return Plan(
         shown=shown,
         form=form,
-        scaffold=_scaffold(form),
-        drafter=drafter if is_verified else None,
+        scaffold=scaffold,
+        drafter=drafter if mode == "verified" else None,
+        scorer=given.get("scorer") if mode == "diffusion" else None,
         sampling=Sampling(
             temperature=given.get("temperature") or 0.0,
             top_k=given.get("top_k") or 0,
@@ -190,14 +198,16 @@ def finish(answer: Answer) -> CallResult:
     return outcome
 
 
-def finish_all(answers: Sequence[Answer]) -> list[CallResult]:
+def outcome_of(answer: Answer) -> CallResult | GenerationError:
+    """The result of a written answer, or what went wrong with it. Raises UnsupportedSchema."""
+    try:
+        return finish(answer)
+    except GenerationError as problem:
+        return problem
+
+
+def all_or_error(outcomes: Sequence[CallResult | GenerationError]) -> list[CallResult]:
     """The results of a batch. Where one fails, raises the first error with `.results` holding what became of each."""
-    outcomes: list[CallResult | GenerationError] = []
-    for answer in answers:
-        try:
-            outcomes.append(finish(answer))
-        except GenerationError as problem:
-            outcomes.append(problem)
     errors = [outcome for outcome in outcomes if isinstance(outcome, GenerationError)]
     if errors:
         errors[0].results = tuple(outcomes)

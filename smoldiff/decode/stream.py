@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from smoldiff.decode.answer import Answer
 from smoldiff.scaffold.cursor import NotAPrefix
 from smoldiff.scaffold.scaffold import Scaffold
 
@@ -19,9 +18,11 @@ class FinalField:
     value: Any
 
 
-def final_fields(scaffold: Scaffold, answer: Answer) -> list[FinalField]:
-    """The values that are written to their end so far, in order. Constants are not among them: they were never open."""
-    text = answer.scaffold_text()
+def final_fields(scaffold: Scaffold, text: str | None) -> list[FinalField]:
+    """The values that are written to their end so far, in order. Constants are not among them: they were never open.
+
+    `text` is what is written of the scaffold; None where that cannot be read yet.
+    """
     if not text:
         return []
     try:

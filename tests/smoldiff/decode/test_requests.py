@@ -167,7 +167,7 @@ def test_what_the_engine_cannot_express_is_decoded_under_a_superset_and_judged_a
         (RequestError, {"tool_choice": "none"}, "asks for no call"),
         (RequestError, {"tool_choice": {"type": "function"}}, "expected"),
         (RequestError, {"tool_choice": "auto", "schema": {"type": "integer"}}, "needs tools"),
-        (RequestError, {"mode": "fast"}, "mode='fast': expected one of verified, ar"),
+        (RequestError, {"mode": "fast"}, "mode='fast': expected one of verified, diffusion, ar"),
         (RequestError, {"drafter": 5}, "drafter=5: expected names"),
         (RequestError, {"temperature": -1.0}, "temperature=-1.0: expected a number >= 0"),
         (RequestError, {"temperature": float("nan")}, "temperature=nan"),
