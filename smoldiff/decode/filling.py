@@ -13,6 +13,7 @@ from smoldiff.scaffold.style import SPACED
 from smoldiff.template.automaton import TokenAutomaton
 from smoldiff.template.languages import content_key, slot_automaton
 from smoldiff.template.template import Run, Template
+from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
 
 MAX_SCORES = 1 << 23
@@ -107,15 +108,18 @@ class Filling:
 def _fitting(run: Run, vocabulary: Vocabulary) -> tuple[TokenAutomaton, int]:
     """The slot's automaton, and as many positions as its budget says or its shortest text needs."""
     budget = run.stop - run.start
-    automaton = slot_automaton(run.slot.language, vocabulary, budget)
-    if automaton.min_tokens is not None and automaton.min_tokens <= budget:
-        return automaton, budget
-    automaton = slot_automaton(run.slot.language, vocabulary, MAX_SLOT_TOKENS)
-    if automaton.min_tokens is None or automaton.min_tokens > MAX_SLOT_TOKENS:
-        problem = f"no text of at most {MAX_SLOT_TOKENS} tokens is allowed here"
-        raise NoText(run, problem, is_for_good=True)
-    num_positions = max(budget, automaton.min_tokens)
-    return slot_automaton(run.slot.language, vocabulary, num_positions), num_positions
+    try:
+        automaton = slot_automaton(run.slot.language, vocabulary, budget)
+        if automaton.min_tokens is not None and automaton.min_tokens <= budget:
+            return automaton, budget
+        automaton = slot_automaton(run.slot.language, vocabulary, MAX_SLOT_TOKENS)
+        if automaton.min_tokens is not None and automaton.min_tokens <= MAX_SLOT_TOKENS:
+            num_positions = max(budget, automaton.min_tokens)
+            return slot_automaton(run.slot.language, vocabulary, num_positions), num_positions
+    except AutomatonTooLarge as limit:
+        raise NoText(run, str(limit), is_for_good=True) from None
+    problem = f"no text of at most {MAX_SLOT_TOKENS} tokens is allowed here"
+    raise NoText(run, problem, is_for_good=True)
 
 
 def _grouped(runs: Sequence[Run]) -> Iterator[list[Run]]:

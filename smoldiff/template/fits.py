@@ -20,6 +20,7 @@ from smoldiff.scaffold.pieces import (
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.schema.nodes import Integer, Number, String
 from smoldiff.template.languages import content_key, slot_automaton, slot_dfa
+from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
 
 
@@ -92,14 +93,21 @@ def _check(slot: Slot, vocabulary: Vocabulary) -> None:
         return
     if num_bytes is None:
         raise UnsatisfiableSchema(slot.pointer, "no value satisfies all that is said of it here")
-    if num_bytes <= MAX_SLOT_TOKENS:  # every token writes at least one byte
-        return
-    if slot_automaton(slot.language, vocabulary, MAX_SLOT_TOKENS).min_tokens is None:
+    is_short = num_bytes <= MAX_SLOT_TOKENS  # every token writes at least one byte
+    if not is_short and not _fits(slot.language, vocabulary):
         raise UnsupportedSchema(
             slot.pointer,
             f"its shortest value has {num_bytes} bytes and does not fit into {MAX_SLOT_TOKENS} tokens; "
             "use mode='verified', which writes it token by token",
         )
+
+
+def _fits(language: Language, vocabulary: Vocabulary) -> bool:
+    try:
+        num_tokens = slot_automaton(language, vocabulary, MAX_SLOT_TOKENS).min_tokens
+    except AutomatonTooLarge:
+        return False
+    return num_tokens is not None and num_tokens <= MAX_SLOT_TOKENS
 
 
 def _lengths(language: Language) -> tuple[int, int | None]:
