@@ -246,7 +246,7 @@ def _placed(draft: _Draft, wanted: Wanted) -> list[_Draft]:
             prefix=(*draft.prefix[:idx], (*parts, wanted.part), *draft.prefix[idx + 1 :]),
             fewest=max(draft.fewest, idx + 1),
         )
-        for idx, parts in enumerate(plain.prefix)
+        for idx, parts in enumerate(plain.prefix[:_MAX_PLACEMENTS])
         if wanted.fewest == 1
     ]
     return [behind, *inside]

@@ -72,6 +72,10 @@ class Conjunction:
         )
 
     @property
+    def says_only_types(self) -> bool:
+        return not (self.facts or self.excluded_values or self.excluded_patterns)
+
+    @property
     def ordered_facts(self) -> list[Fact]:
         """The facts in the order in which they are written."""
         return self.facts if len(self.facts) < 2 else sorted(self.facts, key=lambda one: one.order)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from smoldiff.errors import InvalidSchema, UnsupportedSchema
+from smoldiff.errors import UnsupportedSchema
 from smoldiff.schema.limits import DEFAULT_LIMITS
-from smoldiff.schema.pointers import child
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -30,21 +29,6 @@ def validator_class(schema: object) -> type[Validator]:
     """The jsonschema class for a schema: by `$schema`, else the newest draft in which it is well formed."""
     classes = _candidates(schema)
     return next((one for one in classes if not any(_errors(one, schema))), classes[0])
-
-
-def check_dialect(schema: object, at: str) -> None:
-    """Raise InvalidSchema where the schema breaks the rules of every draft that it may be written in."""
-    from jsonschema.exceptions import best_match
-
-    try:
-        classes = _candidates(schema)
-        if any(not any(_errors(one, schema)) for one in classes):
-            return
-        error = best_match(_errors(classes[0], schema))
-    except RecursionError:
-        raise UnsupportedSchema(at, "nested too deeply to be checked") from None
-    if error is not None:
-        raise InvalidSchema(child(at, *error.absolute_path), _short(error.message))
 
 
 def check_nesting(schema: object, at: str, max_nesting: int = MAX_NESTING) -> None:
@@ -75,7 +59,3 @@ def _candidates(schema: object) -> list[type[Validator]]:
 
 def _errors(draft: type[Validator], schema: Any) -> Any:
     return draft(draft.META_SCHEMA).iter_errors(schema)
-
-
-def _short(message: str) -> str:
-    return message if len(message) <= 200 else message[:197] + "..."

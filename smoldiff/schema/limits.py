@@ -11,7 +11,7 @@ from smoldiff.errors import UnsupportedSchema
 class Limits:
     """Bounds of one compilation. Past the first two the schema is refused, past the others a node allows more."""
 
-    max_characters: int = 8_000_000
+    max_characters: int = 4_000_000
     """Length of the schema as JSON text."""
     max_nesting: int = 160
     """Levels of JSON; beyond it, the libraries that read a schema recursively would overflow."""
@@ -19,10 +19,12 @@ class Limits:
     """Levels of nodes and of schemas inside schemas; each costs the compiler a few Python frames."""
     max_recursions: int = 3
     """How often references that contain themselves are expanded on one path."""
-    max_steps: int = 20_000
+    max_steps: int = 12_000
     """Schemas looked at in one document."""
     max_alternatives: int = 256
     """Combinations of the choices (anyOf, oneOf, not, if, dependent schemas) that hold at one place."""
+    max_branches: int = 5_000
+    """Branches of one choice."""
     max_exclusions: int = 16
     """Branches of a oneOf that are told apart by what each may not be."""
     max_negated: int = 4
@@ -31,8 +33,6 @@ class Limits:
     """Schemas looked at to see which values of enums and const the words beside them allow."""
     max_contained: int = 64
     """Items that minContains is written out as."""
-    max_listed: int = 1_000
-    """Members of a finite set, such as the integers of a short range, that are listed one by one."""
 
 
 DEFAULT_LIMITS = Limits()

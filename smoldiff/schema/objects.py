@@ -11,7 +11,7 @@ from smoldiff.schema.keynames import KeyNames, read_key_names
 from smoldiff.schema.matching import PatternError, matches
 from smoldiff.schema.nodes import Node, Object, Opaque, Others, Property, String
 from smoldiff.schema.part import Part, Schema
-from smoldiff.schema.place import Place
+from smoldiff.schema.place import Place, Shared
 from smoldiff.schema.pointers import child
 from smoldiff.schema.unevaluated import unevaluated_members
 
@@ -59,9 +59,15 @@ class _Draft:
     rules: list[Rule]
     names: KeyNames
     node_of: NodeOf
-    required: tuple[str, ...]
+    required: frozenset[str]
     properties: list[Property]
     forbidden: list[str]
+    unread: Opaque
+    """The node of every member that is not looked at because too much was read before."""
+
+    @property
+    def shared(self) -> Shared:
+        return self.conjunction.parts[0].place.shared
 
     @property
     def pointer(self) -> str:
@@ -85,6 +91,9 @@ class _Draft:
             self.forbidden.append(key)
 
     def _member(self, key: str, is_required: bool) -> Node:
+        if self.shared.is_spent:
+            self.shared.has_unread = True
+            return self.unread
         parts = [part for rule in self.rules for part in rule.parts(key)]
         if not parts:
             return Opaque(child(self.pointer, "additionalProperties"))
@@ -128,7 +137,8 @@ def build_object(conjunction: Conjunction, node_of: NodeOf) -> Node:
         dict.fromkeys(name for fact in facts for name in fact.schema.get("required", ()))
     )
     names = read_key_names(facts, node_of)
-    draft = _Draft(conjunction, rules, names, node_of, required, [], [])
+    unread = Opaque(conjunction.pointer, is_free=False)
+    draft = _Draft(conjunction, rules, names, node_of, frozenset(required), [], [], unread)
     named = dict.fromkeys(name for rule in rules for name in rule.named)
     for key in dict.fromkeys((*named, *required, *names.listed)):
         draft.add(key)

@@ -8,7 +8,7 @@ from smoldiff.errors import UnsatisfiableSchema
 from smoldiff.schema import scalars
 from smoldiff.schema.arrays import build_array
 from smoldiff.schema.conjunction import Conjunction, Split
-from smoldiff.schema.dialect import check_dialect, check_nesting
+from smoldiff.schema.dialect import check_nesting
 from smoldiff.schema.judge import is_possible
 from smoldiff.schema.keywords import HONOURED, KIND_WORDS, LEFT_TO_GRAMMAR, REF_WORDS, check_words
 from smoldiff.schema.limits import DEFAULT_LIMITS, Limits
@@ -17,6 +17,7 @@ from smoldiff.schema.objects import build_object
 from smoldiff.schema.part import Option, Part, followed
 from smoldiff.schema.place import EndlessRef, Place
 from smoldiff.schema.values import identity
+from smoldiff.schema.wellformed import check_schemas
 
 _CONSTRAINING = HONOURED | LEFT_TO_GRAMMAR
 
@@ -30,20 +31,23 @@ def parse_schema(schema: object, at: str = "", limits: Limits = DEFAULT_LIMITS) 
     place = Place.top(schema, at, limits)
     node = node_of((Part(schema, place),))
     if place.shared.has_unread:
-        check_dialect(schema, at)
+        check_schemas(schema, at)
     return node
 
 
 def node_of(parts: Sequence[Part]) -> Node:
     """The node of all that satisfies these parts at once. Raises UnsatisfiableSchema where nothing does."""
+    shared = parts[0].place.shared
+    if shared.is_spent:
+        shared.has_unread = True
+        return Opaque(parts[0].place.pointer, is_free=False)
     if len(parts) == 1:
         target = _behind_refs(parts[0])
         if not isinstance(target, Part):
             return target
         parts = (target,)
-    nodes = parts[0].place.shared.nodes
     key = tuple(part.key for part in parts)
-    node = nodes.get(key)
+    node = shared.nodes.get(key)
     if node is None:
         try:
             conjunction = Conjunction(parts[0].place.pointer)
@@ -51,7 +55,7 @@ def node_of(parts: Sequence[Part]) -> Node:
             node = _finished(conjunction)
         except UnsatisfiableSchema as error:
             node = error
-        nodes[key] = node
+        shared.nodes[key] = node
     if isinstance(node, UnsatisfiableSchema):
         raise node.with_traceback(None)
     return node
@@ -77,18 +81,15 @@ def _behind_refs(part: Part) -> Part | Opaque:
 def _finished(conjunction: Conjunction) -> Node:
     if conjunction.values is not None:
         return _fixed(conjunction)
+    shared = conjunction.parts[0].place.shared
     while conjunction.splits:
         split = conjunction.splits.pop(0)
-        num_ways = conjunction.num_ways * len(split.options)
-        shared = split.options[0][0].place.shared if split.options[0] else None
-        limit = (
-            DEFAULT_LIMITS.max_alternatives if shared is None else shared.limits.max_alternatives
-        )
-        if num_ways <= limit or conjunction.num_ways == 1:
+        num_options = len(split.options)
+        num_ways = conjunction.num_ways * num_options
+        is_first = conjunction.num_ways == 1 and num_options <= shared.limits.max_branches
+        if is_first or num_ways <= shared.limits.max_alternatives:
             return _alternatives(conjunction, split, num_ways)
-        conjunction.is_wide = True
-        if shared is not None:
-            shared.has_unread = True
+        conjunction.is_wide = shared.has_unread = True
     return _of_kinds(conjunction)
 
 
@@ -176,7 +177,7 @@ def _of_kinds(conjunction: Conjunction) -> Node:
     if not branches:
         assert error is not None
         raise error
-    return union(conjunction.pointer, branches)
+    return branches[0] if len(branches) == 1 else union(conjunction.pointer, branches)
 
 
 def _built(

@@ -35,6 +35,11 @@ class Shared:
     num_judged: int = 0
     has_unread: bool = False
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether so much was read that the rest is left out."""
+        return self.num_steps > self.limits.max_steps
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

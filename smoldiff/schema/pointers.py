@@ -5,12 +5,16 @@ from __future__ import annotations
 
 def child(pointer: str, *steps: str | int) -> str:
     """The pointer of something below `pointer`; each step is escaped."""
-    return pointer + "".join("/" + escape(str(step)) for step in steps)
+    for step in steps:
+        pointer = f"{pointer}/{step if isinstance(step, int) else escape(step)}"
+    return pointer
 
 
 def escape(step: str) -> str:
     """One step as it is written inside a pointer."""
-    return step.replace("~", "~0").replace("/", "~1")
+    if "~" in step or "/" in step:
+        return step.replace("~", "~0").replace("/", "~1")
+    return step
 
 
 def steps(pointer: str) -> list[str]:

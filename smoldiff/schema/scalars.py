@@ -14,9 +14,12 @@ from smoldiff.schema.nodes import Const, Enum, Integer, Node, Number, String
 from smoldiff.schema.part import Schema
 
 Bound = int | float | None
+_MAX_LISTED = 1_000  # a longer range keeps its gaps, and the last gate sees to them
 
 
 def build_string(conjunction: Conjunction) -> String:
+    if conjunction.says_only_types:
+        return String(conjunction.pointer)
     schemas = [fact.schema for fact in conjunction.ordered_facts]
     shortest = int(max(_found(schemas, "minLength"), default=0))
     longest = min(_found(schemas, "maxLength"), default=None)
@@ -50,6 +53,8 @@ def literal_pattern(text: str) -> str:
 
 
 def build_number(conjunction: Conjunction) -> Number:
+    if conjunction.says_only_types:
+        return Number(conjunction.pointer)
     schemas = [fact.schema for fact in conjunction.ordered_facts]
     low, above, high, below = _bounds(schemas)
     node = Number(conjunction.pointer, low, high, above, below, _step(schemas))
@@ -69,6 +74,8 @@ def build_number(conjunction: Conjunction) -> Number:
 
 
 def build_integer(conjunction: Conjunction) -> Node:
+    if conjunction.says_only_types:
+        return Integer(conjunction.pointer)
     schemas = [fact.schema for fact in conjunction.ordered_facts]
     low, above, high, below = _bounds(schemas)
     lows = [math.ceil(v) for v in (low,) if v is not None] + [
@@ -90,7 +97,7 @@ def build_integer(conjunction: Conjunction) -> Node:
 def _without_excluded(node: Integer, least: int, most: int, conjunction: Conjunction) -> Node:
     """A short range with gaps as the list of what is left."""
     excluded = {value for value in conjunction.excluded_values if _is_plain_number(value)}
-    if not excluded or node.multiple_of is not None or most - least > 1_000:
+    if not excluded or node.multiple_of is not None or most - least >= _MAX_LISTED:
         return node
     texts = tuple(str(value) for value in range(least, most + 1) if value not in excluded)
     if not texts:

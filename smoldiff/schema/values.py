@@ -32,15 +32,15 @@ class Values:
 
 def identity(value: object) -> object:
     """Equal for values that JSON Schema takes for equal: 1 and 1.0, but not 1 and true."""
-    match value:
-        case bool() | None:
-            return ("literal", value)
-        case list():
-            return ("array", *map(identity, value))
-        case dict():
-            return ("object", frozenset((key, identity(part)) for key, part in value.items()))
-        case _:
-            return value
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return "literal", value
+    if isinstance(value, list):
+        return "array", *map(identity, value)
+    if isinstance(value, dict):
+        return "object", frozenset((key, identity(part)) for key, part in value.items())
+    return value
 
 
 def is_of_type(value: object, name: str) -> bool:
