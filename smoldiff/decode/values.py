@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 
 from smoldiff.scaffold.pieces import Language, holds_content
+from smoldiff.schema.matching import PatternError, matches
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, String
 
 _FORMATS = {
@@ -82,10 +83,10 @@ def _fits(language: Language, text: str, is_done: bool) -> bool:
 
 @lru_cache(maxsize=1024)
 def _matches(pattern: str, text: str) -> bool:
-    """Whether a schema's pattern is in the text; a pattern that Python cannot read rules nothing out."""
+    """Whether a schema's pattern is in the text; a pattern that cannot be judged rules nothing out."""
     try:
-        return re.search(pattern, text) is not None
-    except re.error:
+        return matches(pattern, text)
+    except PatternError:
         return True
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from fractions import Fraction
-from functools import lru_cache
 from typing import assert_never
 
 from smoldiff.scaffold.lexer import (
@@ -20,6 +18,7 @@ from smoldiff.scaffold.lexer import (
 )
 from smoldiff.scaffold.pieces import Language, holds_content
 from smoldiff.scaffold.style import SPACED
+from smoldiff.schema.matching import PatternError, matches
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
@@ -89,20 +88,14 @@ def _is_shaped(language: String, text: str, pos: int, end: int) -> bool:
     shapes = [_FORMATS[name] for name in language.formats if name in _FORMATS]
     if not all(re.fullmatch(shape, content) for shape in shapes):
         return False
-    patterns = filter(None, map(_compiled, language.patterns))
-    return all(pattern.search(content) for pattern in patterns)
+    return all(_may_match(pattern, content) for pattern in language.patterns)
 
 
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str] | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the schema's author cannot heed what Python plans for its own syntax
-        try:
-            return re.compile(pattern)
-        except (re.error, OverflowError, RecursionError):
-            return None  # JavaScript knows patterns that Python does not; the grammar engine judges those
+def _may_match(pattern: str, content: str) -> bool:
+    try:
+        return matches(pattern, content)
+    except PatternError:
+        return True  # the grammar engine and the last gate judge those
 
 
 def _read_content(language: Enum, text: str, pos: int) -> Span:
