@@ -98,12 +98,19 @@ class _Draft:
         if not parts:
             return Opaque(child(self.pointer, "additionalProperties"))
         closing = next((part for part in parts if part.schema is False), None)
-        if closing is not None and is_required and closing.place.pointer.endswith("Properties"):
-            raise UnsatisfiableSchema(
-                child(self.pointer, "required"),
-                f"{key!r} is required, but is no property and no other key is allowed",
-            )
+        if closing is not None and is_required:
+            raise self._clash(key, closing.place.pointer)
         return self.node_of(parts if is_required else _optional(parts))
+
+    def _clash(self, key: str, pointer: str) -> UnsatisfiableSchema:
+        if not pointer.endswith("Properties"):
+            return UnsatisfiableSchema(
+                pointer, f"{key!r} is required, but another part of the schema forbids it here"
+            )
+        return UnsatisfiableSchema(
+            child(self.pointer, "required"),
+            f"{key!r} is required, but is no property and no other key is allowed",
+        )
 
     def others(self) -> tuple[Others, ...]:
         """The kinds of members without a name: by the patterns that their keys meet, then all other keys."""
