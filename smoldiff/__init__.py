@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from smoldiff.decode.stream import FinalField
     from smoldiff.scaffold.compile import compile_schema
     from smoldiff.scaffold.scaffold import Scaffold
+    from smoldiff.schema.limits import Limits
     from smoldiff.template.template import Template
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "GenerationError",
     "IncompleteCall",
     "InvalidCall",
+    "Limits",
     "Model",
     "ModelError",
     "RandomScores",
@@ -54,6 +56,7 @@ __all__ = [
 _HOMES = {
     "CallResult": "smoldiff.decode.result",
     "FinalField": "smoldiff.decode.stream",
+    "Limits": "smoldiff.schema.limits",
     "Model": "smoldiff.decode.model",
     "RandomScores": "smoldiff.decode.scores",
     "Scaffold": "smoldiff.scaffold.scaffold",

@@ -5,6 +5,7 @@ from typing import Any, TypedDict, cast
 
 from smoldiff.decode.scores import Scorer
 from smoldiff.errors import RequestError
+from smoldiff.schema.limits import Limits
 
 MODES = ("verified", "diffusion", "ar")
 DEFAULT_MAX_TOKENS = 1024
@@ -41,6 +42,8 @@ class CallOptions(TypedDict, total=False):
     max_remasks: int | None
     """Most invalid answers that are ruled out and written anew before InvalidCall is raised (default
     DEFAULT_MAX_REMASKS). Only schemas that the grammar engine cannot fully express need any."""
+    limits: Limits | None
+    """How much of a schema is worked out (default `smoldiff.Limits()`)."""
     skip_forced: bool | None
     """Mode "ar" only: take tokens that the grammar forces without asking the base."""
     template_options: Mapping[str, Any] | None
@@ -124,6 +127,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_is_int(0), "a whole number >= 0"),
     "max_tokens": (_is_int(1), "a whole number >= 1"),
     "max_remasks": (_is_int(0), "a whole number >= 0"),
+    "limits": (lambda v: isinstance(v, Limits), "a smoldiff.Limits"),
     "skip_forced": (_is_bool, "True or False"),
     "template_options": (_is_mapping, "a dict of the chat template's arguments"),
 }

@@ -32,6 +32,7 @@ from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cursor import Choices
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.scaffold.style import JsonStyle
+from smoldiff.schema.limits import DEFAULT_LIMITS, Limits
 from smoldiff.schema.source import Source, read_source
 from smoldiff.template.fits import check_fits
 
@@ -66,7 +67,7 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
     drafter = parse_drafter(given.get("drafter") or "parallel+copy")
     shown = read_source(schema)
     form = _form(model, shown, given)
-    scaffold = _scaffold(form)
+    scaffold = _scaffold(form, given.get("limits") or DEFAULT_LIMITS)
     if mode == "diffusion":
         check_fits(scaffold, model.vocabulary)
     return Plan(
@@ -89,7 +90,7 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
     )
 
 
-def _scaffold(form: AnswerForm) -> Scaffold:
+def _scaffold(form: AnswerForm, limits: Limits) -> Scaffold:
     source = form.source
     tools = [
         {"name": t.name, "description": t.description, "parameters": t.parameters}
@@ -100,6 +101,7 @@ def _scaffold(form: AnswerForm) -> Scaffold:
         call_style=form.call_style,
         json_style=form.json_style,
         max_calls=form.max_calls,
+        limits=limits,
     )
 
 

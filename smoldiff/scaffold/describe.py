@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from smoldiff.scaffold.pieces import Items, Language
+from smoldiff.scaffold.pieces import Items, Keys, Language
 from smoldiff.schema.nodes import ALL_TYPES, Boolean, Enum, Integer, Number, Opaque, String
 
 _MAX_SHOWN = 60
@@ -31,10 +31,15 @@ def describe(language: Language) -> str:
 
 def describe_count(items: Items) -> str:
     """How many items an array may have: `0..5`, `≥1`, `2`."""
-    most = len(items.prefix) if items.item is None else items.max_items
-    if most == items.min_items:
-        return str(most)
-    return _range(items.min_items, most).strip()
+    if items.most == items.fewest:
+        return str(items.most)
+    return _range(items.fewest, items.most).strip()
+
+
+def describe_key_count(keys: Keys) -> str:
+    """How many keys an object may have, where that is said: `≥2 keys`; else nothing."""
+    words = _range(keys.min_keys or None, keys.max_keys).strip()
+    return f"{words} keys" if words else ""
 
 
 def shortened(text: str) -> str:
@@ -45,7 +50,9 @@ def _describe_string(language: String) -> str:
     words = "+".join(language.formats) or "string"
     if language.min_length or language.max_length is not None:
         words += _range(language.min_length or None, language.max_length) + " characters"
-    return " ".join([words, *(f"/{shortened(pattern)}/" for pattern in language.patterns)])
+    wanted = [f"/{shortened(pattern)}/" for pattern in language.patterns]
+    refused = [f"not /{shortened(pattern)}/" for pattern in language.excluded]
+    return " ".join([words, *wanted, *refused])
 
 
 def _describe_number(language: Number) -> str:

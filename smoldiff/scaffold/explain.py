@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, assert_never
 
 from smoldiff.scaffold.budget import CountTokens, budget
-from smoldiff.scaffold.describe import describe, describe_count
+from smoldiff.scaffold.describe import describe, describe_count, describe_key_count
 from smoldiff.scaffold.pieces import (
     Branch,
     Entry,
     Items,
     Keys,
     Literal,
+    OtherKeys,
     Piece,
     Repeat,
     Sequence,
@@ -87,15 +88,25 @@ class Printer:
 
     def _show_object(self, keys: Keys, depth: int) -> None:
         self.say("{", CERTAIN)
+        count = describe_key_count(keys)
+        self.say(f"{TIMES} {count}" if count else "", DECISION)
         for entry in keys.entries:
             if not self._line(depth + 1):
                 break
             self._show_entry(entry, depth + 1)
-        if keys.is_open and self._line(depth + 1):
-            self.say("? any other key", DECISION)
+        for kind in keys.others:
+            if not self._line(depth + 1):
+                break
+            self._show_other(kind, depth + 1)
         if keys.entries or keys.is_open:
             self._line(depth)
         self.say("}", CERTAIN)
+
+    def _show_other(self, kind: OtherKeys, depth: int) -> None:
+        self.say("? other ", DECISION)
+        self.say(self._slot(kind.keys), SLOT)
+        self.say(": ", CERTAIN)
+        self.show(kind.value, depth)
 
     def _show_entry(self, entry: Entry, depth: int) -> None:
         if not entry.is_required:
@@ -108,6 +119,9 @@ class Printer:
         self.say(f"{TIMES} {describe_count(items)} ", DECISION)
         for idx, part in enumerate([*items.prefix, *([items.item] if items.item else [])]):
             self.say(", " if idx else "", CERTAIN)
+            self.show(part, depth)
+        for part in items.contained:
+            self.say(" and one ", DECISION)
             self.show(part, depth)
         self.say("]", CERTAIN)
 

@@ -21,7 +21,7 @@ class Limits:
     """How often references that contain themselves are expanded on one path."""
     max_steps: int = 12_000
     """Schemas looked at in one document."""
-    max_alternatives: int = 256
+    max_alternatives: int = 64
     """Combinations of the choices (anyOf, oneOf, not, if, dependent schemas) that hold at one place."""
     max_branches: int = 5_000
     """Branches of one choice."""

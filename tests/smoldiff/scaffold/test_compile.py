@@ -26,6 +26,20 @@ class Trip(pydantic.BaseModel):
     note: str | None = None
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"const": 1}, {"const": True}),
+        ({"const": 1}, {"const": 1.0}),
+        ({"enum": ["a", "b"]}, {"enum": ["b", "a"]}),
+        ({"const": "é"}, {"const": "e\u0301"}),
+    ],
+)
+def test_what_differs_in_content_is_not_one_schema_in_the_cache(one, other):
+    assert compile_schema(one) is compile_schema(dict(one))
+    assert compile_schema(one) is not compile_schema(other)
+
+
 def test_the_cache_goes_by_content():
     copy = json.loads(json.dumps(SCHEMA))
     assert compile_schema(SCHEMA) is compile_schema(copy)
