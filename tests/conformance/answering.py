@@ -29,6 +29,68 @@ MAX_TOKENS = 4096
 MAX_CPU_S = 2.0
 MERGES = (("t", "r"), ('"', ","), ('"', ":"), ("Ġ", '"'), ("{", '"'), ("0", "0"), ("a", "b"))
 
+_ATOMS = (
+    None,
+    True,
+    False,
+    -3,
+    -1,
+    -0.5,
+    0,
+    0.5,
+    1,
+    1.5,
+    2,
+    3,
+    6,
+    7,
+    10,
+    30,
+    100,
+    12345,
+    "",
+    "a",
+    "b",
+    "ab",
+    "aab",
+    "abab",
+)
+PROBES = (
+    *_ATOMS,
+    *(
+        "x-a",
+        "1",
+        "12",
+        " ",
+        "é",
+        "Ab",
+        "a b",
+        "2024-02-29",
+        "a@b.c",
+        "1.2.3.4",
+        "::1",
+        "https://a.b/c",
+        "P1D",
+        "/a",
+        "0",
+    ),
+    *(
+        "12:00:00Z",
+        "2024-02-29T12:00:00Z",
+        "00000000-0000-0000-0000-000000000000",
+        "abcdef",
+        "bbbbbbbbbb",
+    ),
+    *([], {}, [[]], [{}], [[], []], [{}, []], [1, 2, 3], ["a", "b"], [0, "a", None, {}]),
+    *([one] for one in _ATOMS),
+    *([one, one] for one in _ATOMS),
+    *([one, other] for one in (0, "a", None, True) for other in (1, "b", {}, [], False)),
+    *({name: one} for name in ("a", "b", "c", "ab", "x-a", "", "1") for one in (*_ATOMS, [], {})),
+    *({"a": one, "b": other} for one in (0, "a", None, {}) for other in (1, "b", [], True)),
+    *({"a": one, "b": one, "c": one} for one in (0, 1, "a", None, {}, [])),
+)
+"""Small values: a schema that allows one of them is not unsatisfiable."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -51,7 +113,9 @@ def compiled(schema: Any, max_calls: int = 1) -> Scaffold:
     return scaffold
 
 
-def write(scaffold: Scaffold, seed: int, find: Any = None, *, max_remasks: int = DEFAULT_MAX_REMASKS) -> Any:
+def write(
+    scaffold: Scaffold, seed: int, find: Any = None, *, max_remasks: int = DEFAULT_MAX_REMASKS
+) -> Any:
     """An answer from random scores. `find` judges in place of the last gate."""
     return write_answer(
         scaffold,
@@ -134,9 +198,19 @@ def validators(schema: Any) -> dict[str, Any]:
     }
 
 
+def witness(schema: Any) -> Any:
+    """A list of one small value that jsonschema finds valid, formats asserted; None where none of those tried is."""
+    validator = validators(schema)["format on"]
+    return next(([value] for value in PROBES if validator.is_valid(value)), None)
+
+
 def _draft(schema: Any) -> Any:
     named = validator_for(schema, default=None)
-    unnamed = (jsonschema.Draft202012Validator, jsonschema.Draft7Validator, jsonschema.Draft4Validator)
+    unnamed = (
+        jsonschema.Draft202012Validator,
+        jsonschema.Draft7Validator,
+        jsonschema.Draft4Validator,
+    )
     for kind in (named,) if named else unnamed:
         if next(kind(kind.META_SCHEMA).iter_errors(schema), None) is None:
             return kind
@@ -150,7 +224,11 @@ def _with_exact_steps_and_null(draft: Any) -> Any:
     def unless_null(keyword: Any) -> Any:
         def check(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
             is_nullable = schema.get("nullable") is True and isinstance(schema.get("type"), str)
-            return () if instance is None and is_nullable else keyword(validator, value, instance, schema)
+            return (
+                ()
+                if instance is None and is_nullable
+                else keyword(validator, value, instance, schema)
+            )
 
         return check
 
@@ -168,5 +246,3 @@ def says_why(error: SmoldiffError) -> bool:
     """Whether the message says where and what: more than a word, on one line, no Python repr of an exception."""
     text = str(error)
     return len(text.split()) >= 3 and "\n" not in text and "Traceback" not in text
-
-

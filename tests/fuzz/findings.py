@@ -6,10 +6,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
-from conformance.answering import MAX_CPU_S, outcome, refutations, says_why
+from conformance.answering import MAX_CPU_S, outcome, refutations, says_why, witness
 
+from smoldiff.errors import SmoldiffError, UnsatisfiableSchema
+
+SWALLOWING = frozenset({"gc_callback", "__del__"})
+"""Functions out of which no exception comes."""
 MAX_TRIALS = 300
 """Smaller schemas that are tried for one finding."""
 
@@ -34,35 +39,57 @@ def examine(schema: Any, seed: int) -> Finding | None:
         with time_limit(MAX_CPU_S):
             what = outcome(schema, seed)
     except TooSlow as problem:
-        return Finding(f"slow in {_place(problem)}", schema, seed, "".join(traceback.format_exception(problem)))
+        return Finding(
+            f"slow in {_place(problem)}", schema, seed, "".join(traceback.format_exception(problem))
+        )
     except Exception as problem:
         kind = f"{type(problem).__name__} in {_place(problem)}"
         return Finding(kind, schema, seed, "".join(traceback.format_exception(problem)[-12:]))
     if what.error is not None:
-        return None if says_why(what.error) else Finding("message", schema, seed, repr(what.error))
+        return _wronged(schema, seed, what.error)
     return _refuted(schema, seed, what.answer.text)
+
+
+def _wronged(schema: Any, seed: int, error: SmoldiffError) -> Finding | None:
+    """An error that does not say why, or that says what is not so."""
+    if not says_why(error):
+        return Finding("message", schema, seed, repr(error))
+    if not isinstance(error, UnsatisfiableSchema):
+        return None
+    try:
+        with time_limit(10 * MAX_CPU_S):
+            found = witness(schema)
+    except (Exception, TooSlow):  # jsonschema cannot judge
+        return None
+    return found and Finding("satisfiable", schema, seed, f"{error}\n{found[0]!r}")
 
 
 def _refuted(schema: Any, seed: int, text: str) -> Finding | None:
     try:
         with time_limit(10 * MAX_CPU_S):
             found = refutations(schema, text)
-    except (Exception, TooSlow):  # jsonschema cannot judge: an unknown draft, a pattern that Python cannot read
+    except (
+        Exception,
+        TooSlow,
+    ):  # jsonschema cannot judge: an unknown draft, a pattern that Python cannot read
         return None
     if not found:
         return None
-    return Finding("refuted: " + ":".join(found[0].split(":")[:2]), schema, seed, f"{found}\n{text}")
+    return Finding(
+        "refuted: " + ":".join(found[0].split(":")[:2]), schema, seed, f"{found}\n{text}"
+    )
 
 
 @contextmanager
 def time_limit(cpu_s: float) -> Iterator[None]:
     """Raise TooSlow after so many seconds of CPU; only between two steps of Python."""
 
-    def stop(*_: object) -> None:
-        raise TooSlow
+    def stop(_: int, frame: FrameType | None) -> None:
+        if frame is None or frame.f_code.co_name not in SWALLOWING:
+            raise TooSlow
 
     previous = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s, 0.1)
     try:
         yield
     finally:
@@ -121,5 +148,3 @@ def _smaller(value: Any) -> Iterator[Any]:
 
 def shown(finding: Finding) -> str:
     return f"{finding.kind}\nseed {finding.seed}\n{finding.schema!r}\n\n{finding.detail}\n"
-
-
