@@ -72,7 +72,10 @@ def bounds():
 
 
 SCALAR_WORDS = {
-    "type": lambda _: st.sampled_from(TYPES) | st.lists(st.sampled_from(TYPES), min_size=1, max_size=3, unique=True),
+    "type": lambda _: (
+        st.sampled_from(TYPES)
+        | st.lists(st.sampled_from(TYPES), min_size=1, max_size=3, unique=True)
+    ),
     "enum": lambda _: st.lists(values(), min_size=1, max_size=4, unique_by=repr),
     "const": lambda _: values(),
     "minLength": lambda _: COUNTS,
@@ -95,7 +98,9 @@ SCALAR_WORDS = {
 SHARED_WORDS = {
     **SCALAR_WORDS,
     "properties": named,
-    "patternProperties": lambda inner: st.dictionaries(st.sampled_from(PATTERNS), inner, max_size=2),
+    "patternProperties": lambda inner: st.dictionaries(
+        st.sampled_from(PATTERNS), inner, max_size=2
+    ),
     "additionalProperties": lambda inner: inner,
     "propertyNames": lambda inner: inner,
     "contains": lambda inner: inner,
@@ -115,7 +120,10 @@ NEWER_WORDS = {
     "unevaluatedItems": lambda inner: inner,
     "unevaluatedProperties": lambda inner: inner,
 }
-LISTED_ITEMS = {"items": lambda inner: inner | listed(inner), "additionalItems": lambda inner: inner}
+LISTED_ITEMS = {
+    "items": lambda inner: inner | listed(inner),
+    "additionalItems": lambda inner: inner,
+}
 WORDS_2020 = {
     **SHARED_WORDS,
     **NEWER_WORDS,
@@ -202,7 +210,10 @@ def typed(draw, draft, inner):
     chosen = draw(st.lists(st.sampled_from(own), max_size=4, unique=True))
     if draw(st.integers(0, 3)) == 0:
         chosen.append(draw(st.sampled_from(("allOf", "anyOf", "oneOf", "not", "nullable"))))
-    return {"type": kind, **{word: draw(draft.words[word](inner)) for word in dict.fromkeys(chosen)}}
+    return {
+        "type": kind,
+        **{word: draw(draft.words[word](inner)) for word in dict.fromkeys(chosen)},
+    }
 
 
 def inner_schemas(draft, max_leaves=6):
@@ -245,7 +256,9 @@ def easy_schemas(draw):
 
 @st.composite
 def easy_scalars(draw):
-    kind = draw(st.sampled_from(("string", "integer", "number", "boolean", "null", "enum", "format")))
+    kind = draw(
+        st.sampled_from(("string", "integer", "number", "boolean", "null", "enum", "format"))
+    )
     low, high = sorted(draw(st.tuples(st.integers(-20, 20), st.integers(-20, 20))))
     match kind:
         case "string":
@@ -277,8 +290,31 @@ def easy_containers(draw, inner):
 
 ODD_NAMES = (
     *("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<tool_call>", "</tool_call>", "<s>", "</s>"),
-    *('"', "\\", "\\u0000", "\0", "\n", "\x1f", "\x7f", "\u2028", "\ufeff", "\U0010ffff", "~0/~1", "%25"),
-    *("__proto__", "constructor", "$ref", "$defs", "type", "", " ", "a" * 5_000, "-" + "\N{COMBINING ACUTE ACCENT}" * 40),
+    *(
+        '"',
+        "\\",
+        "\\u0000",
+        "\0",
+        "\n",
+        "\x1f",
+        "\x7f",
+        "\u2028",
+        "\ufeff",
+        "\U0010ffff",
+        "~0/~1",
+        "%25",
+    ),
+    *(
+        "__proto__",
+        "constructor",
+        "$ref",
+        "$defs",
+        "type",
+        "",
+        " ",
+        "a" * 5_000,
+        "-" + "\N{COMBINING ACUTE ACCENT}" * 40,
+    ),
     *("\ud800", "a\udfff"),
 )
 ODD_NUMBERS = (
@@ -286,12 +322,43 @@ ODD_NUMBERS = (
     *(10**4400, 0.1 + 0.2, 1e22, 2**31),
 )
 ODD_PATTERNS = (
-    *("(a+)+$", "(a|aa)*b", "^(([a-z])+.)+[A-Z]([a-z])+$", "(", "[", "a{2,1}", "a{1000}", "(a{99}){99}"),
-    *(r"\1(a)", r"(?<=a)b", r"(?<!a)", r"\p{L}", r"\u{1f600}", "[^]", "[]", r"\cA", r"(?i)a", "\0", "\ud800"),
+    *(
+        "(a+)+$",
+        "(a|aa)*b",
+        "^(([a-z])+.)+[A-Z]([a-z])+$",
+        "(",
+        "[",
+        "a{2,1}",
+        "a{1000}",
+        "(a{99}){99}",
+    ),
+    *(
+        r"\1(a)",
+        r"(?<=a)b",
+        r"(?<!a)",
+        r"\p{L}",
+        r"\u{1f600}",
+        "[^]",
+        "[]",
+        r"\cA",
+        r"(?i)a",
+        "\0",
+        "\ud800",
+    ),
     *(r"(?P<a>b)", "^" + "(" * 200 + ")" * 200, "a?" * 60 + "a" * 60, r"[\s\S]{0,100000}"),
 )
 ODD_REFERENCES = (
-    *("#", "#/", "#/$defs/none", "#nowhere", "http://a.b/c#", "file:///etc/passwd", "", "#/%", "#/properties/a"),
+    *(
+        "#",
+        "#/",
+        "#/$defs/none",
+        "#nowhere",
+        "http://a.b/c#",
+        "file:///etc/passwd",
+        "",
+        "#/%",
+        "#/properties/a",
+    ),
     *("#/allOf/0", "%", "urn:uuid:1", "#/$defs/" + "a" * 2_000, "//", "#/$defs/~2"),
 )
 
@@ -301,7 +368,9 @@ def odd_values():
     return st.one_of(
         st.sampled_from(ODD_NUMBERS),
         st.sampled_from(ODD_NAMES),
-        st.sampled_from((b"", (), {1: 2}, {None: True}, {"a"}, object, len, 1j, [[]], {}, [None], "a")),
+        st.sampled_from(
+            (b"", (), {1: 2}, {None: True}, {"a"}, object, len, 1j, [[]], {}, [None], "a")
+        ),
         values(),
     )
 
@@ -340,21 +409,42 @@ def hostile_schemas(draw):
 
 def odd_words():
     count = st.sampled_from((2**31, 10**9, 10**40, -1, 0.5, 1e400, math.nan, 5_000))
-    counts = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties", "minContains")
+    counts = (
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "minProperties",
+        "maxProperties",
+        "minContains",
+    )
     numbers = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
     words = sorted(WORDS_2020 | WORDS_7)
-    odd_named = st.dictionaries(st.sampled_from(ODD_NAMES), st.booleans() | st.just({"type": "null"}), max_size=3)
+    odd_named = st.dictionaries(
+        st.sampled_from(ODD_NAMES), st.booleans() | st.just({"type": "null"}), max_size=3
+    )
     return st.one_of(
         st.tuples(st.sampled_from(words), odd_values()),
         st.tuples(st.sampled_from(counts), count),
         st.tuples(st.sampled_from(numbers), st.sampled_from(ODD_NUMBERS)),
         st.tuples(st.sampled_from(("pattern", "$anchor", "$id")), st.sampled_from(ODD_PATTERNS)),
-        st.tuples(st.just("patternProperties"), st.dictionaries(st.sampled_from(ODD_PATTERNS), st.booleans(), max_size=2)),
-        st.tuples(st.sampled_from(("$ref", "$dynamicRef", "$recursiveRef", "$schema", "$id")), st.sampled_from(ODD_REFERENCES)),
+        st.tuples(
+            st.just("patternProperties"),
+            st.dictionaries(st.sampled_from(ODD_PATTERNS), st.booleans(), max_size=2),
+        ),
+        st.tuples(
+            st.sampled_from(("$ref", "$dynamicRef", "$recursiveRef", "$schema", "$id")),
+            st.sampled_from(ODD_REFERENCES),
+        ),
         st.tuples(st.sampled_from(("properties", "dependentSchemas", "$defs")), odd_named),
         st.tuples(st.just("required"), st.lists(st.sampled_from(ODD_NAMES), max_size=3)),
-        st.tuples(st.sampled_from(("enum", "type", "examples")), st.lists(odd_values(), max_size=4)),
-        st.tuples(st.sampled_from(("not", "items", "contains", "additionalProperties")), st.sampled_from((3, 40, 200)).flatmap(nested)),
+        st.tuples(
+            st.sampled_from(("enum", "type", "examples")), st.lists(odd_values(), max_size=4)
+        ),
+        st.tuples(
+            st.sampled_from(("not", "items", "contains", "additionalProperties")),
+            st.sampled_from((3, 40, 200)).flatmap(nested),
+        ),
     )
 
 

@@ -157,7 +157,10 @@ def refutations(schema: Any, text: str) -> list[str]:
     except ValueError as problem:
         return [*found, f"not JSON: {problem}"]
     for name, validator in validators(schema).items():
-        error = next(validator.iter_errors(value), None)
+        try:
+            error = next(validator.iter_errors(value), None)
+        except re.error:  # a pattern of ECMA-262 that Python cannot read, such as \p{L}
+            return found
         if error is not None:
             found.append(f"{name}: {error.validator}: {error.message[:200]}")
             break

@@ -36,6 +36,25 @@ def cases(draft: str) -> list[Case]:
     ]
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Instances under one schema. `name` is unique: file, group."""
+
+    name: str
+    schema: Any
+    tests: list[dict[str, Any]]
+
+
+def groups(draft: str) -> list[Group]:
+    """The groups of a draft's required tests, schemas as they are published."""
+    return [
+        Group(f"{path}: {group['description']}", group["schema"], group["tests"])
+        for path, groups in _files()
+        if path.startswith(f"{draft}/") and path.count("/") == 1
+        for group in groups
+    ]
+
+
 def _cases(path: str, groups: list[Any], dialect: str) -> Iterator[Case]:
     for group in groups:
         schema = group["schema"]

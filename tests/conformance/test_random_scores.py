@@ -124,17 +124,17 @@ def test_everyday_schemas_always_have_an_answer(schema, seed):
 
 
 FINITE = {
-    "enum": {"enum": ["a", "ab", 'a"', 1, None, {"a": [1]}]},
-    "strings": {"enum": ["a", "ab", "b", "\n", "<|im_end|>"]},
-    "integers": {"type": "integer", "minimum": -3, "maximum": 8},
-    "boolean": {"type": "boolean"},
-    "pattern": {"type": "string", "pattern": "^(a|b){1,2}$"},
-    "steps": {"type": "number", "minimum": 0, "maximum": 2, "multipleOf": 0.5},
+    "enum": (6, {"enum": ["a", "ab", 'a"', 1, None, {"a": [1]}]}),
+    "strings": (5, {"enum": ["a", "ab", "b", "\n", "<|im_end|>"]}),
+    "integers": (12, {"type": "integer", "minimum": -3, "maximum": 8}),
+    "boolean": (2, {"type": "boolean"}),
+    "pattern": (6, {"type": "string", "pattern": "^(a|b){1,2}$"}),
+    "steps": (5, {"type": "number", "minimum": 0, "maximum": 2, "multipleOf": 0.5}),
 }
 
 
-@pytest.mark.parametrize("schema", FINITE.values(), ids=FINITE)
-def test_a_text_that_was_refused_is_never_tried_again(schema):
+@pytest.mark.parametrize(("num_values", "schema"), FINITE.values(), ids=FINITE)
+def test_no_text_comes_again_before_every_other_was_tried(num_values, schema):
     scaffold = compiled(schema)
     tried = []
 
@@ -144,11 +144,8 @@ def test_a_text_that_was_refused_is_never_tried_again(schema):
 
     with pytest.raises((InvalidCall, UnsatisfiableSchema)):
         write(scaffold, 0, refuse)
-    assert len(set(tried)) == len(tried)
-    values = {json.dumps(json.loads(text)) for text in tried}
-    assert len(values) >= {"enum": 6, "strings": 5, "integers": 12, "boolean": 2}.get(
-        next(name for name, one in FINITE.items() if one is schema), 5
-    )
+    assert len(set(tried[:num_values])) == num_values
+    assert len(set(tried)) == num_values
 
 
 @examples(30)
