@@ -59,10 +59,11 @@ def write_answer(
         try:
             text = writing.attempt()
         except NoText as dead_end:
-            if not writing.avoid(dead_end) and dead_end.is_for_good:
+            if writing.avoid(dead_end):
+                continue
+            if dead_end.is_for_good:
                 raise UnsatisfiableSchema(dead_end.run.slot.pointer, dead_end.problem) from None
-            fault = Fault(dead_end.run.pointer, dead_end.problem)
-            continue
+            raise _no_other_text(fault, text) from None
         faults = judge(text)
         if not faults:
             return _fitting(writing, text, num_remasked, max_tokens)
@@ -71,6 +72,10 @@ def write_answer(
             raise InvalidCall(fault.pointer, f"{fault.problem}; no other text is left", text)
     problem = f"{fault.problem}; still so after {max_remasks} changes: raise max_remasks"
     raise InvalidCall(fault.pointer, problem, text)
+
+
+def _no_other_text(fault: Fault, text: str) -> InvalidCall:
+    return InvalidCall(fault.pointer, f"{fault.problem}; no other text is left", text)
 
 
 def _fitting(writing: "Writing", text: str, num_remasked: int, max_tokens: int) -> Written:

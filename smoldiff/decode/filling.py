@@ -49,6 +49,10 @@ class Filling:
     """How often the scorer was asked."""
     _texts: dict[str, _Filled] = field(default_factory=dict)
     _forbidden: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _rests: dict[str, tuple[TokenAutomaton, frozenset[str], TokenAutomaton]] = field(
+        default_factory=dict
+    )
+    """By pointer: a slot's automaton, what is forbidden there, and what is left of it."""
 
     def fill(self, template: Template) -> dict[str, str]:
         """The text of every slot. Raises NoText."""
@@ -81,13 +85,22 @@ class Filling:
         for start in range(0, len(free), step):
             self._take(template, free[start : start + step], automaton, num_positions)
         for one in runs:
-            forbidden = self._forbidden[one.pointer]
-            if forbidden:
-                rest = automaton.without(text.encode() for text in forbidden)
+            if self._forbidden[one.pointer]:
+                rest = self._rest(one.pointer, automaton)
                 if rest.min_tokens is None or rest.min_tokens > num_positions:
                     del self._forbidden[one.pointer]
                     raise NoText(one, "no text is left that was not refused", is_for_good=False)
                 self._take(template, [one], rest, num_positions)
+
+    def _rest(self, pointer: str, automaton: TokenAutomaton) -> TokenAutomaton:
+        """The automaton less what is forbidden there, from the one before where only more is forbidden now."""
+        forbidden = self._forbidden[pointer]
+        whole, without, rest = self._rests.get(pointer, (automaton, frozenset(), automaton))
+        if whole is not automaton or not without <= forbidden:
+            without, rest = frozenset(), automaton
+        rest = rest.without(text.encode() for text in forbidden - without)
+        self._rests[pointer] = automaton, frozenset(forbidden), rest
+        return rest
 
     def _take(
         self,

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from smoldiff.automata.dfa import Dfa
 from smoldiff.automata.errors import NoAutomaton
 from smoldiff.automata.lengths import shortest_string
+from smoldiff.automata.operations import shortest as shortest_text
 from smoldiff.errors import UnsatisfiableSchema, UnsupportedSchema
 from smoldiff.scaffold.budget import MAX_SLOT_TOKENS
 from smoldiff.scaffold.pieces import (
@@ -88,7 +90,7 @@ def _is_narrow(language: Language) -> bool:
 def _check(slot: Slot, vocabulary: Vocabulary) -> None:
     shortest, longest = _lengths(slot.language)
     try:
-        num_bytes = shortest_string(slot_dfa(slot.language), shortest, longest)
+        num_bytes = _num_bytes(slot_dfa(slot.language), shortest, longest)
     except NoAutomaton:  # too large to say; the slot itself will tell
         return
     if num_bytes is None:
@@ -100,6 +102,14 @@ def _check(slot: Slot, vocabulary: Vocabulary) -> None:
             f"its shortest value has {num_bytes} bytes and does not fit into {MAX_SLOT_TOKENS} tokens; "
             "use mode='verified', which writes it token by token",
         )
+
+
+def _num_bytes(dfa: Dfa, shortest: int, longest: int | None) -> int | None:
+    """The bytes of the shortest text with a number of characters within the bounds."""
+    if shortest or longest is not None:
+        return shortest_string(dfa, shortest, longest)
+    text = shortest_text(dfa)
+    return None if text is None else len(text)
 
 
 def _fits(language: Language, vocabulary: Vocabulary) -> bool:

@@ -21,6 +21,7 @@ from smoldiff.errors import (
 )
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cost import Costs
+from smoldiff.schema.validation import Fault
 from smoldiff.template.template import unroll
 from smoldiff.template.vocabulary import Vocabulary
 
@@ -175,6 +176,18 @@ def test_where_the_bound_is_reached_the_error_says_what_to_raise():
     never = {"type": "string", "pattern": r"^(a)\1b\1\1c\1{9}$"}
     with pytest.raises(InvalidCall, match=r"still so after 3 changes: raise max_remasks"):
         call(never, scorer=Scores("z"), max_remasks=3)
+
+
+def test_where_nothing_else_can_be_written_it_is_said_at_once():
+    with pytest.raises(InvalidCall, match="wrong; no other text is left"):
+        write_answer(
+            compile_schema({"type": "boolean"}),
+            VOCABULARY,
+            Scores(),
+            lambda text: [Fault("", "wrong")],
+            max_tokens=9,
+            max_remasks=1000,
+        )
 
 
 def test_an_answer_that_is_too_long_says_what_to_raise():
