@@ -236,7 +236,17 @@ def _with_exact_steps_and_null(draft: Any) -> Any:
         return check
 
     words = {word: unless_null(draft.VALIDATORS[word]) for word in ("type", "enum")}
+    if "$recursiveRef" in draft.VALIDATORS:
+        words["unevaluatedProperties"] = _unevaluated_2019
     return extend(draft, {**words, "multipleOf": _multiple_of})
+
+
+def _unevaluated_2019(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+    """jsonschema 4.26 forgets in 2019-09, and only there, that additionalProperties evaluates what it looks at."""
+    drafts = (jsonschema.Draft201909Validator, jsonschema.Draft202012Validator)
+    keywords = (draft.VALIDATORS["unevaluatedProperties"] for draft in drafts)
+    found = [list(keyword(validator, value, instance, schema)) for keyword in keywords]
+    return found[0] if all(found) else ()
 
 
 def _multiple_of(validator: Any, step: float, instance: Any, schema: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import signal
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ class TooSlow(BaseException):
     """Raised inside what takes too long; no Exception, so that nothing on its way takes it for one."""
 
 
-def examine(schema: Any, seed: int) -> Finding | None:
-    """None where there is an answer that jsonschema finds valid, or an error that says why not."""
+def examine(schema: Any, seed: int, seen: Counter[str] | None = None) -> Finding | None:
+    """None where there is an answer that jsonschema finds valid, or an error that says why not. `seen` counts them."""
     try:
         with time_limit(MAX_CPU_S):
             what = outcome(schema, seed)
@@ -45,6 +46,8 @@ def examine(schema: Any, seed: int) -> Finding | None:
     except Exception as problem:
         kind = f"{type(problem).__name__} in {_place(problem)}"
         return Finding(kind, schema, seed, "".join(traceback.format_exception(problem)[-12:]))
+    if seen is not None:
+        seen["answer" if what.error is None else type(what.error).__name__] += 1
     if what.error is not None:
         return _wronged(schema, seed, what.error)
     return _refuted(schema, seed, what.answer.text)

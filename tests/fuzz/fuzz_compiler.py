@@ -45,7 +45,7 @@ class Worker:
     def examine(self, source: str, schema: Any, seed: int) -> None:
         (self.out / "at_hand.pickle").write_bytes(_pickled((source, schema, seed)))
         faulthandler.dump_traceback_later(MAX_HANG_S, exit=True)
-        found = examine(schema, seed)
+        found = examine(schema, seed, self.counts)
         faulthandler.cancel_dump_traceback_later()
         self.counts[source] += 1
         if found is not None:
@@ -63,8 +63,8 @@ def keep(out: Path, found: Finding) -> None:
         return
     smallest = minimised(found)
     name.write_text(shown(smallest), encoding="utf-8", errors="backslashreplace")
-    summary = {"kind": smallest.kind, "size": size(smallest.schema)}
-    name.with_suffix(".json").write_text(json.dumps(summary))
+    name.with_suffix(".json").write_text(json.dumps({"size": size(smallest.schema)}))
+    name.with_suffix(".pickle").write_bytes(_pickled((smallest.schema, smallest.seed)))
 
 
 def _pickled(value: object) -> bytes:
@@ -74,8 +74,8 @@ def _pickled(value: object) -> bytes:
         return pickle.dumps(repr(value))
 
 
-def work(out: Path, number: int) -> None:
-    """One chunk of each source; prints its counts as JSON."""
+def work(out: Path, number: int, counts: Any) -> None:
+    """One chunk of each source; `counts` is the queue for what was seen."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     torch.set_num_threads(1)
     worker, rng = Worker(out), random.Random(number)
@@ -83,7 +83,7 @@ def work(out: Path, number: int) -> None:
         draw(number, strategy, lambda schema, nonce, s=source: worker.examine(s, schema, nonce))
     for _ in range(CHUNK if real_schemas() else 0):
         worker.examine("real", mutated(rng), rng.randrange(1000))
-    print(json.dumps(worker.counts))
+    counts.put(worker.counts)
 
 
 def draw(number: int, strategy: Any, use: Any) -> None:
@@ -109,28 +109,50 @@ def lost(out: Path, exit_code: int | None) -> Finding:
     return Finding(f"process ended with {exit_code} on {source}", schema, nonce, "")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("findings"))
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    stop, number = time.monotonic() + 60 * args.minutes, args.seed
+def fuzz(out: Path, minutes: float, number: int) -> Counter[str]:
+    """Run workers one after another, each with seeds of its own, until the time is over."""
+    stop, seen = time.monotonic() + 60 * minutes, Counter[str]()
     context = multiprocessing.get_context("spawn")
+    counts = context.Queue()
     while time.monotonic() < stop:
-        process = context.Process(target=work, args=(args.out, number))
+        process = context.Process(target=work, args=(out, number, counts))
         process.start()
         process.join(max(1, stop - time.monotonic()))
         if process.is_alive():
             process.terminate()
             process.join()
         elif process.exitcode:
-            found = lost(args.out, process.exitcode)
-            (args.out / f"lost-{number}.txt").write_text(shown(found), errors="backslashreplace")
+            found = lost(out, process.exitcode)
+            (out / f"lost-{number}.txt").write_text(shown(found), errors="backslashreplace")
+            (out / f"lost-{number}.pickle").write_bytes(_pickled((found.schema, found.seed)))
+        else:
+            seen += counts.get()
+            print(json.dumps(seen), flush=True)
         number += 1
-    for name in sorted(args.out.glob("*.txt")):
-        print(name, name.read_text().split("\n")[0])
+    return seen
+
+
+def again(out: Path) -> None:
+    """Examine what was found once more: which findings are still there."""
+    for name in sorted(out.glob("*.pickle")):
+        if name.stem == "at_hand":
+            continue
+        schema, seed = pickle.loads(name.read_bytes())
+        found = examine(schema, seed)
+        print(name.with_suffix(".txt"), found.kind if found else "gone", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("findings"))
+    parser.add_argument("--again", action="store_true", help="only examine what was found before")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not args.again:
+        print(json.dumps(fuzz(args.out, args.minutes, args.seed)))
+    again(args.out)
 
 
 if __name__ == "__main__":
