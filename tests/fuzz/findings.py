@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from smoldiff.errors import SmoldiffError, UnsatisfiableSchema
 
 SWALLOWING = frozenset({"gc_callback", "__del__"})
 """Functions out of which no exception comes."""
-MAX_TRIALS = 300
-"""Smaller schemas that are tried for one finding."""
+MAX_MINIMISING_S = 60
+"""How long smaller schemas are tried for one finding."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ def examine(schema: Any, seed: int, seen: Counter[str] | None = None) -> Finding
             what = outcome(schema, seed)
     except TooSlow as problem:
         return Finding(
-            f"slow in {_place(problem)}", schema, seed, "".join(traceback.format_exception(problem))
+            f"slow in {_places(problem)[0]}",
+            schema,
+            seed,
+            "".join(traceback.format_exception(problem)),
         )
     except Exception as problem:
-        kind = f"{type(problem).__name__} in {_place(problem)}"
+        kind = f"{type(problem).__name__} in {_places(problem)[-1]}"
         return Finding(kind, schema, seed, "".join(traceback.format_exception(problem)[-12:]))
     if seen is not None:
         seen["answer" if what.error is None else type(what.error).__name__] += 1
@@ -100,29 +104,33 @@ def time_limit(cpu_s: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, previous)
 
 
-def _place(problem: BaseException) -> str:
-    """The innermost function of the library that the problem passed."""
+def _places(problem: BaseException) -> list[str]:
+    """The functions of the library that the problem passed, the innermost last."""
     frames = traceback.extract_tb(problem.__traceback__)
-    ours = [frame for frame in frames if "/smoldiff/" in frame.filename]
-    if not ours:
-        return "?"
-    return f"{ours[-1].filename.rpartition('/smoldiff/')[2]}:{ours[-1].name}"
+    ours = [
+        frame
+        for frame in frames
+        if "/smoldiff/" in frame.filename and "/tests/" not in frame.filename
+    ]
+    return [f"{one.filename.rpartition('/smoldiff/')[2]}:{one.name}" for one in ours] or ["?"]
 
 
 def minimised(finding: Finding) -> Finding:
     """The smallest schema found with a finding of the same kind, by leaving out one part after another."""
-    best, num_trials, is_smaller = finding, 0, True
-    while is_smaller and num_trials < MAX_TRIALS:
-        is_smaller = False
-        for schema in sorted(_smaller(best.schema), key=size):
-            num_trials += 1
-            found = examine(schema, best.seed)
-            if found is not None and found.kind == finding.kind:
-                best, is_smaller = found, True
-                break
-            if num_trials >= MAX_TRIALS:
-                break
+    best, stop = finding, time.monotonic() + MAX_MINIMISING_S
+    while (smaller := _first_smaller(best, stop)) is not None:
+        best = smaller
     return best
+
+
+def _first_smaller(finding: Finding, stop: float) -> Finding | None:
+    for schema in sorted(_smaller(finding.schema), key=size):
+        if time.monotonic() > stop:
+            return None
+        found = examine(schema, finding.seed)
+        if found is not None and found.kind == finding.kind:
+            return found
+    return None
 
 
 def size(schema: Any) -> int:
