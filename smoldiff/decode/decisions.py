@@ -68,12 +68,7 @@ class Decisions:
 
         Options that make the answer longer are taken, the surest first, as long as they add at most `room` slots.
         """
-        questions = [
-            question
-            for decision in template.decisions
-            for question in self._questions(decision)
-            if _name(question) not in self.settled
-        ]
+        questions = self._open_questions(template)
         if not questions:
             return False
         scores = self._asked(template, questions) if room > 0 else self._small(questions)
@@ -87,6 +82,20 @@ class Decisions:
             if isinstance(decision.piece, Keys) and decision.piece.max_keys is not None:
                 self._limit_keys(decision.pointer, decision.piece, decision.piece.max_keys)
         return True
+
+    def _open_questions(self, template: Template) -> list[Question]:
+        """What the template leaves open, but not inside a branch that is open itself: another may be taken."""
+        found: list[Question] = []
+        branches: set[str] = set()
+        for decision in template.decisions:
+            if _is_inside(decision, branches):
+                continue
+            for question in self._questions(decision):
+                if _name(question) not in self.settled:
+                    found.append(question)
+                    if question.ask is Ask.BRANCH:
+                        branches.add(question.pointer)
+        return found
 
     def turn(self, settled: Settled, *, for_good: bool = False) -> bool:
         """Take the next best option instead, and forget all that hung on this one; False where no other is left.
@@ -267,6 +276,14 @@ def _ask(decision: Decision, ask: Ask, num_options: int, num_slots: int = 0) -> 
 
 def _name(question: Question) -> Name:
     return question.pointer, question.ask, question.name
+
+
+def _is_inside(decision: Decision, branches: set[str]) -> bool:
+    """Whether a decision stands inside one of these branches; they come before it."""
+    if not branches:
+        return False
+    steps = decision.pointer.split("/")
+    return any("/".join(steps[:stop]) in branches for stop in range(1, len(steps) + 1))
 
 
 def _hangs_on(name: Name, question: Question) -> bool:

@@ -14,6 +14,20 @@ PATIENCE = 4
 """Changes inside a value before what it lies in is changed too."""
 
 
+OF_STRUCTURE = frozenset(
+    {
+        "type",
+        "required",
+        "dependentRequired",
+        "minProperties",
+        "maxProperties",
+        "minItems",
+        "maxItems",
+    }
+)
+"""Keywords whose faults no other text of a slot can mend."""
+
+
 class Mending:
     """Changes to the decisions and slots of one answer, each with the least loss of score that promises to help."""
 
@@ -34,7 +48,10 @@ class Mending:
         scope = fault.pointer
         for _ in range((num_faults - 1) // PATIENCE):
             scope = scope.rpartition("/")[0]
-        return self._change(scope, num_faults, slots, texts)
+        forbids_first = num_faults % 2 == 0
+        if fault.keyword in OF_STRUCTURE:
+            return self._turn_outwards(scope, slots)
+        return self._change(scope, forbids_first, slots, texts)
 
     def avoid(self, pointer: str, *, for_good: bool) -> bool:
         """Turn the nearest decision that something hangs on; False where there is none."""
@@ -44,17 +61,25 @@ class Mending:
         )
 
     def _change(
-        self, scope: str, num_faults: int, slots: Mapping[str, str], texts: Mapping[str, str]
+        self, scope: str, forbids_first: bool, slots: Mapping[str, str], texts: Mapping[str, str]
     ) -> bool:
-        """Change a decision or the slots inside a scope, by turns; where neither can be, go outwards."""
+        """Change the slots inside a scope or a decision; where neither can be, go outwards."""
         inside = [slot for slot, real in slots.items() if f"{real}/".startswith(f"{scope}/")]
-        if num_faults % 2:
-            is_changed = self._turn(scope, slots) or self._forbid(inside, texts)
-        else:
+        if forbids_first:
             is_changed = self._forbid(inside, texts) or self._turn(scope, slots)
+        else:
+            is_changed = self._turn(scope, slots) or self._forbid(inside, texts)
         if is_changed or not scope:
             return is_changed
-        return self._change(scope.rpartition("/")[0], num_faults, slots, texts)
+        return self._change(scope.rpartition("/")[0], forbids_first, slots, texts)
+
+    def _turn_outwards(self, scope: str, slots: Mapping[str, str]) -> bool:
+        """Turn a decision inside a scope, or the nearest outside it where one can be."""
+        while not self._turn(scope, slots):
+            if not scope:
+                return False
+            scope = scope.rpartition("/")[0]
+        return True
 
     def _turn(self, scope: str, slots: Mapping[str, str]) -> bool:
         """Turn the decision that loses least, among those inside a scope and the nearest that it hangs on."""

@@ -147,7 +147,8 @@ def build_object(conjunction: Conjunction, node_of: NodeOf) -> Node:
     unread = Opaque(conjunction.pointer, is_free=False)
     draft = _Draft(conjunction, rules, names, node_of, frozenset(required), [], [], unread)
     named = dict.fromkeys(name for rule in rules for name in rule.named)
-    for key in dict.fromkeys((*named, *required, *names.listed)):
+    bound = [name for key, names_needed in _needs(facts) for name in (key, *names_needed)]
+    for key in dict.fromkeys((*named, *required, *names.listed, *bound)):
         draft.add(key)
     others = () if names.is_finite else draft.others()
     return _counted(draft, others, facts)

@@ -66,7 +66,10 @@ def types(node):
             {"type": "object", "dependentRequired": {"a": ["b"]}, "properties": {"a": INT}},
             Object(
                 "",
-                (Property("a", Integer("/properties/a"), False),),
+                (
+                    Property("a", Integer("/properties/a"), False),
+                    Property("b", FREE, False),
+                ),
                 (Others(String(""), FREE),),
                 needs=(("a", ("b",)),),
             ),
