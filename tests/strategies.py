@@ -1,5 +1,6 @@
 """Hypothesis strategies for JSON Schemas. Names, values and bounds are few and small, so that constraints meet."""
 
+import copy
 import math
 from dataclasses import dataclass, field
 
@@ -370,7 +371,7 @@ def odd_values():
         st.sampled_from(ODD_NAMES),
         st.sampled_from(
             (b"", (), {1: 2}, {None: True}, {"a"}, object, len, 1j, [[]], {}, [None], "a")
-        ),
+        ).map(copy.copy),
         values(),
     )
 
