@@ -166,7 +166,7 @@ def theirs(
         clock.ms[LL_COMPILE].pop()
         return False
     if text is not None:
-        masks_ms = masks(matcher, vocabulary.encode(text), len(vocabulary))
+        masks_ms = masks(matcher, vocabulary.encode_bytes(text.encode()), len(vocabulary))
         if masks_ms is not None:
             clock.ms[LL_MASKS].append(sum(masks_ms))
             clock.ms[LL_MASK] += masks_ms
