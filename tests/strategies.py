@@ -422,7 +422,9 @@ def odd_words():
     numbers = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
     words = sorted(WORDS_2020 | WORDS_7)
     odd_named = st.dictionaries(
-        st.sampled_from(ODD_NAMES), st.booleans() | st.just({"type": "null"}), max_size=3
+        st.sampled_from(ODD_NAMES),
+        st.booleans() | st.fixed_dictionaries({"type": st.just("null")}),
+        max_size=3,
     )
     return st.one_of(
         st.tuples(st.sampled_from(words), odd_values()),
