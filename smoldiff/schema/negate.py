@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from smoldiff.schema.keywords import ARRAY_WORDS, HONOURED, OBJECT_WORDS
+from smoldiff.schema.keywords import ARRAY_WORDS, HONOURED, OBJECT_WORDS, check_words
 from smoldiff.schema.part import Exclusion, Option, Part, Schema, followed
 
 Ways = Iterator[Option]
@@ -13,6 +13,7 @@ Ways = Iterator[Option]
 
 def ways_to_fail(part: Part, schema: Schema) -> list[Option]:
     """Options of which one holds exactly if the negated `part` does; those that say less than they should stand last."""
+    check_words(schema, part.place.pointer)
     ignores_siblings = "$ref" in schema and part.place.shared.document.ignores_siblings
     found = [
         option
