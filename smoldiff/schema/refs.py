@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin
 
 from smoldiff.errors import UnresolvableRef
+from smoldiff.schema.cycles import mark_cycles
 from smoldiff.schema.keywords import REF_WORDS
 from smoldiff.schema.pointers import child, steps
 
@@ -38,6 +39,8 @@ class Document:
     pointer: str
     _index: Index | None = None
     _is_recursive: dict[str, bool] = field(default_factory=dict)
+    _met: dict[str, tuple[object, str]] = field(default_factory=dict)
+    """By target: its value, and the base that it stands under."""
     _refs: dict[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
 
     @property
@@ -95,26 +98,19 @@ class Document:
     def is_recursive(self, target: str, value: object, base: str) -> bool:
         """Whether the target can be reached again from inside itself."""
         if target not in self._is_recursive:
-            self._is_recursive[target] = self._reaches(value, target, base)
+            self._met[target] = value, base
+            mark_cycles(target, self._targets_in, self._is_recursive)
         return self._is_recursive[target]
 
-    def _reaches(self, start: object, goal: str, base: str) -> bool:
-        """Whether a chain of references leads from inside `start` to the target `goal`."""
-        seen: set[tuple[str, str]] = set()
-        todo = [*self._refs_in(goal, start, base)]
-        while todo:
-            ref = todo.pop()
-            if ref in seen:
-                continue
-            seen.add(ref)
+    def _targets_in(self, target: str) -> Iterator[str]:
+        """The targets of the references inside a target."""
+        for ref, inner in self._refs_in(target, *self._met[target]):
             try:
-                target, value, inner = self.resolve(ref[0], "", ref[1])
+                other, value, base = self.resolve(ref, "", inner)
             except UnresolvableRef:
                 continue  # reported where it is read, if it ever is
-            if target == goal:
-                return True
-            todo += self._refs_in(target, value, inner)
-        return False
+            self._met.setdefault(other, (value, base))
+            yield other
 
     def _refs_in(self, target: str, value: object, base: str) -> frozenset[tuple[str, str]]:
         if target not in self._refs:
