@@ -37,6 +37,9 @@ from smoldiff.schema.nodes import (
 
 MAX_PIECES = 4096  # a value that cannot be written with fewer pieces gets no template
 MAX_DEPTH = 64  # nor does one nested deeper: the walk spends a few Python frames on each level
+MAX_FIXED_BRANCHES = (
+    16  # of more fixed values a union is one slot: a decision looks at every option
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,9 @@ class Lowering:
         return Lowered(piece, 1 + needed, _depth([*prefix, *([item] if item else []), *contained]))
 
     def _lower_union(self, node: Union) -> Lowered:
+        texts = _texts_of(node.branches) if len(node.branches) > MAX_FIXED_BRANCHES else ()
+        if len(texts) > 1:
+            return self._lower(Enum(node.pointer, texts))
         options = [self.lower(branch) for branch in node.branches]
         labels = tuple(label(branch) for branch in node.branches)
         piece = branch(node.pointer, tuple(option.piece for option in options), labels, self.style)
@@ -149,6 +155,20 @@ def lower_leaf(node: Language) -> Piece:
     """A slot, with its quotes around it where it holds the content of a string."""
     slot = Slot(node.pointer, node)
     return Sequence((Literal('"'), slot, Literal('"'))) if holds_content(node) else slot
+
+
+def _texts_of(branches: tuple[Node, ...]) -> tuple[str, ...]:
+    """The values of a union of nothing but fixed values; none where it has other branches."""
+    texts: dict[str, None] = {}
+    for one in branches:
+        match one:
+            case Const(text=text):
+                texts[text] = None
+            case Enum():
+                texts.update(dict.fromkeys(one.texts))
+            case _:
+                return ()
+    return tuple(texts)
 
 
 def label(node: Node) -> str:
