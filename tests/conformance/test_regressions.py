@@ -1,0 +1,117 @@
+"""Schemas that once crashed, hung, or led to an answer that is not valid: found by fuzzing, made small by it."""
+
+import pytest
+from conformance.answering import compiled, outcome, refutations
+from fuzz.findings import examine, shown
+
+from smoldiff.errors import InvalidSchema
+
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+DRAFT_2019 = "https://json-schema.org/draft/2019-09/schema"
+
+FOUND = {
+    "a length beyond any automaton": (1, {"oneOf": [{"minLength": 1_000_000_000}]}),
+    "a kind of one branch taken for another's": (
+        0,
+        {"maxLength": 0, "minItems": 2_147_483_648, "minimum": -3},
+    ),
+    "a kind of one item taken for another's": (
+        263,
+        {
+            "type": "array",
+            "minItems": 2,
+            "unevaluatedItems": {"$ref": "#/$defs/one"},
+            "$defs": {"one": {"type": "array"}},
+            "contains": {"type": ["string", "object"]},
+        },
+    ),
+    "contained items within contained items": (
+        215,
+        {
+            "type": "array",
+            "unevaluatedItems": {"type": "integer", "multipleOf": 0.1},
+            "contains": {
+                "type": "array",
+                "unevaluatedItems": {"type": "object", "not": False},
+                "contains": {"type": "object", "not": False},
+            },
+            "$schema": DRAFT_2019,
+        },
+    ),
+    "many small arrays": (
+        4,
+        {
+            "type": "array",
+            "unevaluatedItems": {"type": "object", "nullable": True},
+            "minItems": 0,
+            "$schema": DRAFT_2019,
+            "contains": {"type": "array"},
+        },
+    ),
+    "a number that is whole as a float only": (
+        1,
+        {"minimum": 1, "not": {"type": "integer"}, "maximum": 10**40},
+    ),
+    "a bound that is another number as a float": (
+        0,
+        {"type": "number", "minimum": 1e308, "exclusiveMaximum": 1.7e308},
+    ),
+    "unique items of any kind": (
+        828,
+        {"allOf": [{"type": "array", "uniqueItems": True}, {"anyOf": [{"minItems": 3}]}]},
+    ),
+    "a oneOf no branch of which is told apart": (
+        482,
+        {"oneOf": [{"minLength": 1}, {"maxLength": 9}, {"type": "string"}], "type": "string"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("seed", "schema"), FOUND.values(), ids=FOUND)
+def test_what_was_found_stays_mended(seed, schema):
+    found = examine(schema, seed)
+    assert found is None, shown(found)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"oneOf": [{"required": False}, {}]},
+        {"oneOf": [False, {"properties": []}]},
+        {"anyOf": [{"not": {"items": 3}}, {}]},
+    ],
+    ids=str,
+)
+def test_words_of_the_wrong_kind_are_refused_before_they_are_read(schema):
+    with pytest.raises(InvalidSchema):
+        compiled(schema)
+
+
+ANSWERED = {
+    "unique items of any kind": {"type": "array", "uniqueItems": True, "minItems": 2},
+    "items that are not unique": {"not": {"uniqueItems": True}},
+    "a key that needs one that cannot be": {
+        "type": "object",
+        "properties": {"ab": False},
+        "dependentRequired": {"": ["ab"]},
+    },
+    "a key that needs more than there may be": {
+        "type": "object",
+        "maxProperties": 2,
+        "dependencies": {"ab": ["a", ""]},
+        "$schema": DRAFT_7,
+    },
+    "an exclusive bound and many digits": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("schema", ANSWERED.values(), ids=ANSWERED)
+def test_what_has_an_answer_gets_one(schema):
+    for seed in range(8):
+        what = outcome(schema, seed)
+        assert what.error is None
+        assert not refutations(schema, what.answer.text)
