@@ -1,7 +1,7 @@
 """What is wrong with what came of a schema, in one line, and the smallest schema of which that is still true."""
 
-import json
 import signal
+import sys
 import time
 import traceback
 from collections import Counter
@@ -134,10 +134,19 @@ def _first_smaller(finding: Finding, stop: float) -> Finding | None:
 
 
 def size(schema: Any) -> int:
+    return len(written(schema))
+
+
+def written(schema: Any) -> str:
+    """The schema as Python writes it, whatever the number of digits in it."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
     try:
-        return len(json.dumps(schema, default=repr))
-    except (ValueError, TypeError, RecursionError):
-        return len(repr(schema))
+        return repr(schema)
+    except RecursionError:
+        return "nested too deeply to be written"
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 def _smaller(value: Any) -> Iterator[Any]:
@@ -158,4 +167,4 @@ def _smaller(value: Any) -> Iterator[Any]:
 
 
 def shown(finding: Finding) -> str:
-    return f"{finding.kind}\nseed {finding.seed}\n{finding.schema!r}\n\n{finding.detail}\n"
+    return f"{finding.kind}\nseed {finding.seed}\n{written(finding.schema)}\n\n{finding.detail}\n"

@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/, as pytest has it
 
 import torch
-from fuzz.findings import Finding, examine, minimised, shown, size
+from fuzz.findings import Finding, examine, minimised, shown, size, written
 from fuzz.mutations import mutated, real_schemas
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -71,7 +71,7 @@ def _pickled(value: object) -> bytes:
     try:
         return pickle.dumps(value)
     except Exception:  # a Python value that is no JSON and no data
-        return pickle.dumps(repr(value))
+        return pickle.dumps(written(value))
 
 
 def work(out: Path, number: int, counts: Any) -> None:
