@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from itertools import chain, combinations, islice
 from typing import Any
 
 from smoldiff.errors import UnresolvableRef
@@ -13,8 +13,11 @@ from smoldiff.schema.values import identity, is_of_type
 
 
 def inclusive(part: Part, schema: Schema, idx: int) -> list[Option]:
-    """anyOf: each branch."""
-    return [(branch,) for branch in _branches(part, schema["anyOf"], idx, "anyOf")]
+    """anyOf: each branch, and where it matters what is evaluated also several of them together."""
+    branches = _branches(part, schema["anyOf"], idx, "anyOf")
+    sizes = range(1, len(branches) + 1) if part.place.shared.document.has_unevaluated else (1,)
+    options = chain.from_iterable(combinations(branches, size) for size in sizes)
+    return [*islice(options, max(len(branches), part.place.shared.limits.max_alternatives + 1))]
 
 
 def exclusive(part: Part, schema: Schema, idx: int) -> list[Option]:
@@ -37,14 +40,14 @@ def exclusive(part: Part, schema: Schema, idx: int) -> list[Option]:
 
 
 def conditional(part: Part, schema: Schema, idx: int) -> list[Option]:
-    """if: the condition and `then`, or its failure and `else`."""
-    if "then" not in schema and "else" not in schema:
+    """if: the condition and `then`, or its failure and `else`. Alone, it only evaluates members where it holds."""
+    has_outcome = "then" in schema or "else" in schema
+    if not has_outcome and not part.place.shared.document.has_unevaluated:
         return [()]
-    alternative = replace(part, place=part.place.optional())
-    condition = alternative.applied(schema["if"], (idx, 0), "if")
+    condition = part.applied(schema["if"], (idx, 0), "if")
     words = list(schema)
     then, otherwise = (
-        (alternative.applied(schema[word], (words.index(word),), word),) if word in schema else ()
+        (part.applied(schema[word], (words.index(word),), word),) if word in schema else ()
         for word in ("then", "else")
     )
     if schema["if"] is True:
@@ -57,21 +60,16 @@ def conditional(part: Part, schema: Schema, idx: int) -> list[Option]:
 def dependent(part: Part, schema: Schema, idx: int) -> Iterator[list[Option]]:
     """Schemas that hold where a key is there: for each key, without it or with both."""
     word = list(schema)[idx]
-    alternative = replace(part, place=part.place.optional())
     for at, (key, value) in enumerate(schema[word].items()):
         if isinstance(value, list | str) or value is True:
             continue
-        absent = alternative.made(("without", key), {"properties": {key: False}})
-        present = alternative.made(("with", key), {"required": [key]})
-        yield [
-            (absent,),
-            (present, alternative.applied(value, (idx, at), word, key)),
-        ]
+        absent = part.made(("without", key), {"properties": {key: False}})
+        present = part.made(("with", key), {"required": [key]})
+        yield [(absent,), (present, part.applied(value, (idx, at), word, key))]
 
 
 def _branches(part: Part, values: list[object], idx: int, word: str) -> list[Part]:
-    alternative = part if len(values) == 1 else replace(part, place=part.place.optional())
-    return [alternative.applied(value, (idx, at), word, at) for at, value in enumerate(values)]
+    return [part.applied(value, (idx, at), word, at) for at, value in enumerate(values)]
 
 
 Shown = tuple[frozenset[str] | None, frozenset[Any] | None]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, combinations, islice
 
 from smoldiff.errors import UnsatisfiableSchema
 from smoldiff.schema.conjunction import Conjunction, Fact
 from smoldiff.schema.nodes import Array, Boolean, Const, Enum, Node, Opaque, Union
-from smoldiff.schema.part import Part, Schema
-from smoldiff.schema.place import Place
+from smoldiff.schema.part import Part, Schema, optional
+from smoldiff.schema.place import NO_VALUE, EndlessRef, Place
 from smoldiff.schema.pointers import child
 from smoldiff.schema.unevaluated import unevaluated_items
 
-_MAX_PLACEMENTS = 64  # ways to place what an array must contain; the others are given up
+_MAX_PLACEMENTS = 64  # ways to place what an array must contain; the others are not tried
 NodeOf = Callable[[Sequence[Part]], Node]
 
 
@@ -55,8 +56,6 @@ class _Draft:
     most: int | None
     is_unique: bool
     contained: tuple[tuple[Part, ...], ...] = ()
-    plain: _Draft | None = None
-    """The same array before its items were kept from satisfying `contains`."""
 
     @property
     def pointer(self) -> str:
@@ -71,18 +70,20 @@ class _Draft:
         for idx, parts in enumerate(self.prefix if most is None else self.prefix[:most]):
             try:
                 prefix.append(self._item(parts, idx < needed))
-            except UnsatisfiableSchema:
+            except NO_VALUE:
                 if idx < needed:
                     raise
                 return self._array(prefix, None, idx, contained)
         items = None
         if most is None or most > len(prefix):
+            num_fixed = len(prefix) + len(contained)
             try:
-                items = self._item(self.rest, len(prefix) < self.fewest)
-            except UnsatisfiableSchema:
-                if len(prefix) < self.fewest and not self._is_closed():
+                items = self._item(self.rest, num_fixed < self.fewest)
+            except NO_VALUE:
+                if num_fixed < self.fewest and not self._is_closed():
                     raise
-                most = len(prefix)
+                items = contained[0] if contained else None  # there is room for no other
+                most = num_fixed
         return self._array(prefix, items, most, contained)
 
     def _is_closed(self) -> bool:
@@ -91,18 +92,16 @@ class _Draft:
     def _item(self, parts: tuple[Part, ...], is_needed: bool) -> Node:
         if not parts:
             return Opaque(child(self.pointer, "items"))
-        if not is_needed:
-            parts = tuple(
-                Part(one.schema, one.place.optional(), (), one.is_negated) for one in parts
-            )
-        return self.node_of(parts)
+        return self.node_of(parts if is_needed else optional(parts))
 
     def _array(
         self, prefix: list[Node], items: Node | None, most: int | None, contained: tuple[Node, ...]
     ) -> Array:
         if self.is_unique and items is not None and not prefix:
             size = _num_values(items)
-            most = most if size is None else min(size, size if most is None else most)
+            if size is not None:
+                size += len(contained)
+                most = size if most is None else min(size, most)
         fewest = self.fewest
         needed = max(fewest, len(prefix) + len(contained) if contained else 0)
         if most is not None and needed > most:
@@ -188,24 +187,38 @@ def _wanted(fact: Fact) -> Wanted | None:
 
 
 def _with_contained(draft: _Draft, wanted: list[Wanted]) -> Node:
-    """The array with items that satisfy each `contains`: behind the prefix, or where one of the prefix may do."""
-    drafts = [draft]
+    """The array with items that satisfy each `contains`, wherever they may stand."""
+    drafts, is_complete = [draft], True
     for one in wanted:
         if isinstance(one.part.schema, bool) or one.part.schema == {}:
             drafts = [_counted(draft, one) for draft in drafts]
-        else:
-            drafts = [place for draft in drafts for place in _placed(_bounded(draft, one), one)]
-            drafts = drafts[:_MAX_PLACEMENTS]
+            continue
+        placed = chain.from_iterable(_placed(draft, one) for draft in drafts)
+        drafts = [*islice(placed, _MAX_PLACEMENTS + 1)]
+        is_complete &= len(drafts) <= _MAX_PLACEMENTS
+        drafts = drafts[:_MAX_PLACEMENTS]
     arrays: list[Node] = []
-    last_error: UnsatisfiableSchema | None = None
-    for draft in drafts:
+    last_error: UnsatisfiableSchema | EndlessRef | None = None
+    for tried in drafts if len(drafts) == 1 else map(_optional, drafts):
         try:
-            arrays.append(draft.node())
-        except UnsatisfiableSchema as error:
+            arrays.append(tried.node())
+        except NO_VALUE as error:
             last_error = error
-    if not arrays:
-        raise last_error or UnsatisfiableSchema(draft.pointer, "no item can be the one contained")
-    return arrays[0] if len(arrays) == 1 else Union(draft.pointer, tuple(arrays))
+    if arrays:
+        return arrays[0] if len(arrays) == 1 else Union(draft.pointer, tuple(arrays))
+    if not is_complete:
+        return draft.node()
+    raise last_error or UnsatisfiableSchema(draft.pointer, "no item can be the one contained")
+
+
+def _optional(draft: _Draft) -> _Draft:
+    """The same array as one of several, so that a value may do without what its items contain."""
+    return replace(
+        draft,
+        prefix=tuple(map(optional, draft.prefix)),
+        rest=optional(draft.rest),
+        contained=tuple(map(optional, draft.contained)),
+    )
 
 
 def _counted(draft: _Draft, wanted: Wanted) -> _Draft:
@@ -227,29 +240,50 @@ def _bounded(draft: _Draft, wanted: Wanted) -> _Draft:
         draft,
         prefix=tuple((*parts, failing) for parts in draft.prefix),
         rest=(*draft.rest, failing),
-        plain=draft,
     )
 
 
-def _placed(draft: _Draft, wanted: Wanted) -> list[_Draft]:
-    """Where the wanted items may stand: all behind the prefix, or, if it is one, in the prefix."""
-    if not wanted.fewest:
-        return [draft]
-    plain = draft.plain or draft
-    if any(part.schema == wanted.part.schema and not part.is_negated for part in draft.rest):
-        return [replace(draft, fewest=max(draft.fewest, len(draft.prefix) + wanted.fewest))]
-    num = min(wanted.fewest, wanted.part.place.shared.limits.max_contained)
-    behind = replace(draft, contained=draft.contained + ((*plain.rest, wanted.part),) * num)
-    inside = [
-        replace(
-            draft,
-            prefix=(*draft.prefix[:idx], (*parts, wanted.part), *draft.prefix[idx + 1 :]),
-            fewest=max(draft.fewest, idx + 1),
-        )
-        for idx, parts in enumerate(plain.prefix[:_MAX_PLACEMENTS])
-        if wanted.fewest == 1
-    ]
-    return [behind, *inside]
+def _placed(draft: _Draft, wanted: Wanted) -> Iterator[_Draft]:
+    """Where the wanted items may stand: behind the prefix, in it, or where another `contains` has placed one."""
+    bounded = _bounded(draft, wanted)
+    places = range(len(draft.prefix) + len(draft.contained))
+    for num_shared in range(min(wanted.fewest, len(places)) + 1):
+        for shared in combinations(places, num_shared):
+            found = _sharing(bounded, draft.prefix, wanted.part, shared)
+            yield _behind(found, draft.rest, wanted, num_shared)
+
+
+def _sharing(
+    draft: _Draft, prefix: tuple[tuple[Part, ...], ...], part: Part, places: tuple[int, ...]
+) -> _Draft:
+    """The array in which the items at these places, of the prefix and then of the contained ones, satisfy a part too."""
+    num_prefix = len(prefix)
+    return replace(
+        draft,
+        prefix=tuple(
+            (*prefix[idx], part) if idx in places else parts
+            for idx, parts in enumerate(draft.prefix)
+        ),
+        contained=tuple(
+            (*parts, part) if idx in places else parts
+            for idx, parts in enumerate(draft.contained, num_prefix)
+        ),
+        fewest=max([draft.fewest, *(idx + 1 for idx in places if idx < num_prefix)]),
+    )
+
+
+def _behind(draft: _Draft, rest: tuple[Part, ...], wanted: Wanted, num_shared: int) -> _Draft:
+    """The array with the other wanted items behind the prefix."""
+    num = wanted.fewest - num_shared
+    if not num:
+        return draft
+    if wanted.most != wanted.fewest and any(
+        part.schema == wanted.part.schema and not part.is_negated for part in rest
+    ):
+        num_before = len(draft.prefix) + len(draft.contained)
+        return replace(draft, fewest=max(draft.fewest, num_before + num))
+    num = min(num, wanted.part.place.shared.limits.max_contained)
+    return replace(draft, contained=draft.contained + ((*rest, wanted.part),) * num)
 
 
 def _num_values(node: Node) -> int | None:

@@ -134,6 +134,10 @@ class Conjunction:
             self.facts.append(Fact(schema, part.place, part.path, order, part.is_silent))
         return inside
 
+    def make_optional(self) -> None:
+        """Let a value do without the members and items that the facts speak of."""
+        self.facts = [replace(fact, place=fact.place.optional()) for fact in self.facts]
+
     def leave_out(self, part: Part) -> None:
         """A part that constrains the value is not looked at."""
         part.place.shared.has_unread = True

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smoldiff.errors import UnsatisfiableSchema
 from smoldiff.schema.conjunction import Fact
 from smoldiff.schema.judge import is_possible
 from smoldiff.schema.nodes import Const, Enum, Node, String
 from smoldiff.schema.part import Part
+from smoldiff.schema.place import NO_VALUE
 
 NodeOf = Callable[[Sequence[Part]], Node]
 
@@ -50,7 +50,7 @@ def read_key_names(facts: list[Fact], node_of: NodeOf) -> KeyNames:
         return KeyNames()
     try:
         node = node_of((parts[0].made("text", {"type": "string"}), *parts))
-    except UnsatisfiableSchema:
+    except NO_VALUE:
         return KeyNames(parts, is_finite=True)
     match node:
         case String():

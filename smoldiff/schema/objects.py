@@ -10,8 +10,8 @@ from smoldiff.schema.conjunction import Conjunction, Fact
 from smoldiff.schema.keynames import KeyNames, read_key_names
 from smoldiff.schema.matching import PatternError, matches
 from smoldiff.schema.nodes import Node, Object, Opaque, Others, Property, String
-from smoldiff.schema.part import Part, Schema
-from smoldiff.schema.place import Place, Shared
+from smoldiff.schema.part import Part, Schema, optional
+from smoldiff.schema.place import NO_VALUE, Place, Shared
 from smoldiff.schema.pointers import child
 from smoldiff.schema.unevaluated import unevaluated_members
 
@@ -85,7 +85,7 @@ class _Draft:
             return
         try:
             self.properties.append(Property(key, self._member(key, is_required), is_required))
-        except UnsatisfiableSchema:
+        except NO_VALUE:
             if is_required:
                 raise
             self.forbidden.append(key)
@@ -100,7 +100,7 @@ class _Draft:
         closing = next((part for part in parts if part.schema is False), None)
         if closing is not None and is_required:
             raise self._clash(key, closing.place.pointer)
-        return self.node_of(parts if is_required else _optional(parts))
+        return self.node_of(parts if is_required else optional(parts))
 
     def _clash(self, key: str, pointer: str) -> UnsatisfiableSchema:
         if not pointer.endswith("Properties"):
@@ -125,8 +125,8 @@ class _Draft:
             parts = [part for rule in self.rules for part in rule.parts_of_kind(met)]
             if not parts:
                 return Others(keys, Opaque(child(self.pointer, "additionalProperties")))
-            return Others(keys, self.node_of(_optional(parts)))
-        except UnsatisfiableSchema:
+            return Others(keys, self.node_of(optional(parts)))
+        except NO_VALUE:
             return None
 
 
@@ -208,10 +208,6 @@ def _needs(facts: list[Fact]) -> tuple[tuple[str, tuple[str, ...]], ...]:
                 if isinstance(names, list) and names:
                     needs.setdefault(key, {}).update(dict.fromkeys(names))
     return tuple((key, tuple(names)) for key, names in needs.items())
-
-
-def _optional(parts: Sequence[Part]) -> list[Part]:
-    return [Part(part.schema, part.place.optional()) for part in parts]
 
 
 def is_met(pattern: str, key: str) -> bool:

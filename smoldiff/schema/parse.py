@@ -14,12 +14,13 @@ from smoldiff.schema.keywords import HONOURED, KIND_WORDS, LEFT_TO_GRAMMAR, REF_
 from smoldiff.schema.limits import DEFAULT_LIMITS, Limits
 from smoldiff.schema.nodes import ALL_TYPES, Array, Boolean, Const, Node, Object, Opaque, Union
 from smoldiff.schema.objects import build_object
-from smoldiff.schema.part import Option, Part, followed
-from smoldiff.schema.place import EndlessRef, Place
+from smoldiff.schema.part import Option, Part, followed, optional
+from smoldiff.schema.place import NO_VALUE, EndlessRef, Place
 from smoldiff.schema.values import identity
 from smoldiff.schema.wellformed import check_schemas
 
 _CONSTRAINING = HONOURED | LEFT_TO_GRAMMAR
+NoValue = UnsatisfiableSchema | EndlessRef
 
 
 def parse_schema(schema: object, at: str = "", limits: Limits = DEFAULT_LIMITS) -> Node:
@@ -94,10 +95,12 @@ def _finished(conjunction: Conjunction) -> Node:
 
 
 def _alternatives(conjunction: Conjunction, split: Split, num_ways: int) -> Node:
+    """The union of all ways to go on. A value may do without any of them, and so without what they contain."""
     is_alone = conjunction.is_empty
+    conjunction.make_optional()
     branches: list[Node] = []
-    last_error: Exception | None = None
-    for option in split.options:
+    last_error: NoValue | None = None
+    for option in map(optional, split.options):
         try:
             if is_alone and option:
                 branches.append(node_of(option))
@@ -105,7 +108,7 @@ def _alternatives(conjunction: Conjunction, split: Split, num_ways: int) -> Node
             inner = conjunction.copy(_pointer(option, conjunction), num_ways)
             inner.add(option)
             branches.append(_finished(inner))
-        except (UnsatisfiableSchema, EndlessRef) as error:
+        except NO_VALUE as error:
             last_error = error
     if not branches:
         assert last_error is not None
@@ -173,6 +176,8 @@ def _of_kinds(conjunction: Conjunction) -> Node:
         raise UnsatisfiableSchema(
             conjunction.pointer, f"no value is of type {' or '.join(conjunction.types)} here"
         )
+    if len(names) > 1:
+        conjunction.make_optional()
     branches, error = _built(conjunction, names)
     if not branches:
         assert error is not None
@@ -180,21 +185,20 @@ def _of_kinds(conjunction: Conjunction) -> Node:
     return branches[0] if len(branches) == 1 else union(conjunction.pointer, branches)
 
 
-def _built(
-    conjunction: Conjunction, names: Iterable[str]
-) -> tuple[list[Node], UnsatisfiableSchema | None]:
+def _built(conjunction: Conjunction, names: Iterable[str]) -> tuple[list[Node], NoValue | None]:
     branches: list[Node] = []
-    last_error: UnsatisfiableSchema | None = None
+    last_error: NoValue | None = None
     for name in names:
         try:
             branches.append(_BUILDERS[name](conjunction))
-        except UnsatisfiableSchema as error:
+        except NO_VALUE as error:
             last_error = error
     return branches, last_error
 
 
 def _of_any_kind(conjunction: Conjunction) -> Node:
     """Without a type, a value of another type passes too: the likely kinds first, then anything of the others."""
+    conjunction.make_optional()
     likely = [
         kind
         for kind, words in KIND_WORDS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +60,11 @@ class Part:
 
 
 Option = tuple[Part, ...]
+
+
+def optional(parts: Iterable[Part]) -> Option:
+    """The same parts, if a value may do without them."""
+    return tuple(replace(part, place=part.place.optional()) for part in parts)
 
 
 def followed(part: Part, word: str, path: Path) -> Part | tuple[str, ...] | None:

@@ -20,6 +20,10 @@ class EndlessRef(UnresolvableRef):
     """A reference that leads back to itself: no value here, which only matters where there is no other way."""
 
 
+NO_VALUE = (UnsatisfiableSchema, EndlessRef)
+"""Errors that say that nothing can stand somewhere; whoever can do without it catches them."""
+
+
 @dataclass(slots=True)
 class Shared:
     """What all places of one document share: the document, the nodes found so far, what was left unread.

@@ -38,6 +38,7 @@ class Document:
     root: object
     pointer: str
     _index: Index | None = None
+    _has_unevaluated: bool | None = None
     _is_recursive: dict[str, bool] = field(default_factory=dict)
     _met: dict[str, tuple[object, str]] = field(default_factory=dict)
     """By target: its value, and the base that it stands under."""
@@ -53,6 +54,16 @@ class Document:
         if self._index is None:
             self._index = _indexed(self.root, "id" if self._is_old(_OLD_DRAFTS[:2]) else "$id")
         return self._index
+
+    @property
+    def has_unevaluated(self) -> bool:
+        """Whether it matters anywhere which members and items have been evaluated."""
+        if self._has_unevaluated is None:
+            words = {"unevaluatedProperties", "unevaluatedItems"}
+            self._has_unevaluated = any(
+                not words.isdisjoint(schema) for schema in _objects(self.root)
+            )
+        return self._has_unevaluated
 
     def _is_old(self, drafts: tuple[str, ...]) -> bool:
         named = self.root.get("$schema") if isinstance(self.root, dict) else None

@@ -87,6 +87,13 @@ def _num_prefix(schema: Schema) -> int:
 
 
 def _inside(fact: Fact, facts: list[Fact]) -> list[Fact]:
-    """The facts of the schema object itself and of the schemas applied inside it to the same value."""
+    """The facts of the schema object itself and of the schemas applied inside it to the same value.
+
+    What stands under a negation evaluates nothing, but for a schema that stands there itself.
+    """
     depth = len(fact.path)
-    return [one for one in facts if one.path[:depth] == fact.path and not one.is_silent]
+    return [
+        one
+        for one in facts
+        if one.path[:depth] == fact.path and (fact.is_silent or not one.is_silent)
+    ]

@@ -194,10 +194,11 @@ def test_unevaluated_properties_see_what_the_chosen_branch_evaluates():
         ],
         "unevaluatedProperties": False,
     }
-    first, second = parse_schema(schema).branches
+    first, second, both = parse_schema(schema).branches
     assert [one.name for one in first.properties] == ["id", "a"]
     assert [one.name for one in second.properties] == ["id", "b"]
-    assert first.others == second.others == ()
+    assert [one.name for one in both.properties] == ["id", "a", "b"]
+    assert first.others == second.others == both.others == ()
 
 
 def test_unevaluated_items_begin_behind_the_longest_prefix():
