@@ -221,7 +221,9 @@ def inner_schemas(draft, max_leaves=6):
     def grown(inner):
         return typed(draft, inner) | loose(draft, inner)
 
-    leaf = st.one_of(typed(draft, st.booleans()), st.booleans(), st.sampled_from(draft.references))
+    leaf = st.one_of(
+        typed(draft, st.booleans()), st.booleans(), st.sampled_from(draft.references).map(dict)
+    )
     return st.recursive(leaf, grown, max_leaves=max_leaves)
 
 
