@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from smoldiff.decode import asking
 from smoldiff.decode.scores import MAX_RANK, RANKS, Ask, Question, Scorer
 from smoldiff.scaffold.anything import anything, num_scalars
 from smoldiff.scaffold.cost import UNKNOWN, Costs
@@ -84,7 +85,7 @@ class Decisions:
         return True
 
     def _open_questions(self, template: Template) -> list[Question]:
-        """What the template leaves open, but not inside a branch that is open itself: another may be taken."""
+        """What the template leaves open, but not inside a choice that is open itself: another may be taken."""
         found: list[Question] = []
         branches: set[str] = set()
         for decision in template.decisions:
@@ -93,7 +94,7 @@ class Decisions:
             for question in self._questions(decision):
                 if _name(question) not in self.settled:
                     found.append(question)
-                    if question.ask is Ask.BRANCH:
+                    if _moves_what_is_inside(question):
                         branches.add(question.pointer)
         return found
 
@@ -145,13 +146,13 @@ class Decisions:
 
     def _asked(self, template: Template, questions: Seq[Question]) -> list[Tensor]:
         self.num_asked += 1
-        scores = self.scorer.decide(template, questions)
+        scores = asking.decide(self.scorer, template, questions)
         return [self._allowed(q, one) for q, one in zip(questions, scores, strict=True)]
 
     def _small(self, questions: Seq[Question]) -> list[Tensor]:
         scores = []
         for question in questions:
-            one = torch.arange(0.0, -question.num_options, -1.0)
+            one = torch.arange(0.0, -question.num_options, -1.0, dtype=torch.float64)
             if isinstance(question.decision.piece, Branch):
                 one[self.costs.cheapest(question.decision.piece)] = 1.0
             scores.append(one)
@@ -173,13 +174,13 @@ class Decisions:
             case Keys():
                 yield from self._key_questions(decision, decision.piece)
             case Items() as items:
-                each = 0 if items.item is None else self.costs.of(items.item)
+                each = 1 if items.item is None else max(1, self.costs.of(items.item))
                 yield from _ask(decision, Ask.LENGTH, 1 + self._num_more_items(items), each)
             case Branch(options=options):
                 yield from _ask(decision, Ask.BRANCH, len(options))
             case Repeat(item=item, max_count=most):
                 num_calls = min(most, 1 + MAX_MORE_CALLS)
-                yield from _ask(decision, Ask.LENGTH, num_calls, self.costs.of(item))
+                yield from _ask(decision, Ask.LENGTH, num_calls, max(1, self.costs.of(item)))
             case Slot():
                 yield Question(decision, Ask.KIND, "", self._num_kinds(decision))
 
@@ -189,7 +190,7 @@ class Decisions:
             if entry.is_required:
                 num_required += 1
             elif self.costs.is_known(entry.value):
-                yield Question(decision, Ask.KEY, entry.key, 2, self.costs.of(entry.value))
+                yield Question(decision, Ask.KEY, entry.key, 2, max(1, self.costs.of(entry.value)))
         each = min((1 + self.costs.of(other.value) for other in keys.others), default=UNKNOWN)
         if each >= UNKNOWN:
             return
@@ -278,6 +279,13 @@ def _name(question: Question) -> Name:
     return question.pointer, question.ask, question.name
 
 
+def _moves_what_is_inside(question: Question) -> bool:
+    """Whether another answer puts other pieces at the same pointers: the contained items of an array are its last."""
+    piece = question.decision.piece
+    is_moving = isinstance(piece, Items) and bool(piece.contained)
+    return question.ask is Ask.BRANCH or (question.ask is Ask.LENGTH and is_moving)
+
+
 def _is_inside(decision: Decision, branches: set[str]) -> bool:
     """Whether a decision stands inside one of these branches; they come before it."""
     if not branches:
@@ -289,6 +297,8 @@ def _is_inside(decision: Decision, branches: set[str]) -> bool:
 def _hangs_on(name: Name, question: Question) -> bool:
     """Whether one decision has a meaning only as long as another is as it is."""
     pointer, ask, _ = name
+    if question.ask is Ask.LENGTH and _moves_what_is_inside(question):
+        return pointer.startswith(question.pointer + "/")
     if question.ask in (Ask.LENGTH, Ask.MEMBERS):
         return False
     if pointer == question.scope and question.ask in RANKS:

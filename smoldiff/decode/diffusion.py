@@ -107,8 +107,8 @@ class Writing:
         """Decide and fill what is open. Raises NoText."""
         self._template = self._decided()
         self._texts = self._filling.fill(self._template)
-        for pointer, texts in repeated_keys(self._template, self._texts):
-            self._filling.forbid(pointer, texts)
+        while repeated := next(repeated_keys(self._template, self._texts), None):
+            self._filling.forbid(*repeated)
             self._texts = self._filling.fill(self._template)
         return self._template.text(self._texts)
 

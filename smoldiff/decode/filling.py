@@ -4,6 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from torch import Tensor
+
+from smoldiff.decode import asking
 from smoldiff.decode.scores import Scorer
 from smoldiff.decode.slots import NULL, best_fill
 from smoldiff.scaffold.budget import MAX_SLOT_TOKENS
@@ -15,6 +18,8 @@ from smoldiff.template.languages import content_key, slot_automaton
 from smoldiff.template.template import Run, Template
 from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
+
+# Shapes: B slots, P positions of each, U tokens of their automaton.
 
 MAX_SCORES = 1 << 23
 """Scores that are asked for at once."""
@@ -76,21 +81,12 @@ class Filling:
         return known.language is run.slot.language or known.language == run.slot.language
 
     def _fill_alike(self, template: Template, runs: Sequence[Run]) -> None:
-        """Fill slots of one language and length, those without anything forbidden together."""
-        run = runs[0]
-        automaton, num_positions = _fitting(run, self.vocabulary)
-        free = [one for one in runs if not self._forbidden[one.pointer]]
+        """Fill slots of one language and length together, as many as MAX_SCORES lets."""
+        automaton, num_positions = _fitting(runs[0], self.vocabulary)
         num_scores = num_positions * max(1, len(automaton.token_ids))
         step = max(1, MAX_SCORES // num_scores)
-        for start in range(0, len(free), step):
-            self._take(template, free[start : start + step], automaton, num_positions)
-        for one in runs:
-            if self._forbidden[one.pointer]:
-                rest = self._rest(one.pointer, automaton)
-                if rest.min_tokens is None or rest.min_tokens > num_positions:
-                    del self._forbidden[one.pointer]
-                    raise NoText(one, "no text is left that was not refused", is_for_good=False)
-                self._take(template, [one], rest, num_positions)
+        for start in range(0, len(runs), step):
+            self._take(template, runs[start : start + step], automaton, num_positions)
 
     def _rest(self, pointer: str, automaton: TokenAutomaton) -> TokenAutomaton:
         """The automaton less what is forbidden there, from the one before where only more is forbidden now."""
@@ -110,12 +106,28 @@ class Filling:
         num_positions: int,
     ) -> None:
         wide = [replace(run, stop=run.start + num_positions) for run in runs]
-        scores_BPU, null_BP = self.scorer.fill(template, wide, automaton.token_ids)
+        scores_BPU, null_BP = asking.fill(self.scorer, template, wide, automaton.token_ids)
         self.num_asked += 1
-        tokens_BP = best_fill(scores_BPU, null_BP, automaton).tokens_BP.tolist()
-        for run, tokens in zip(runs, tokens_BP, strict=True):
-            text = self.vocabulary.bytes_of(token for token in tokens if token != NULL).decode()
+        tokens_BP = best_fill(scores_BPU, null_BP, automaton).tokens_BP
+        for b, run in enumerate(runs):
+            text = self._text(tokens_BP[b])
+            if text in self._forbidden[run.pointer]:
+                text = self._next_best(run, scores_BPU[b, None], null_BP[b, None], automaton)
             self._texts[run.pointer] = _Filled(text, run.slot.language)
+
+    def _next_best(
+        self, run: Run, scores_1PU: Tensor, null_1P: Tensor, automaton: TokenAutomaton
+    ) -> str:
+        """The best text that is not forbidden. Raises NoText, and forgets what was forbidden, where none is left."""
+        rest = self._rest(run.pointer, automaton)
+        fill = best_fill(scores_1PU, null_1P, rest)
+        if not fill.score_B.isfinite():
+            del self._forbidden[run.pointer]
+            raise NoText(run, "no text is left that was not refused", is_for_good=False)
+        return self._text(fill.tokens_BP[0])
+
+    def _text(self, tokens_P: Tensor) -> str:
+        return self.vocabulary.bytes_of(i for i in tokens_P.tolist() if i != NULL).decode()
 
 
 def _fitting(run: Run, vocabulary: Vocabulary) -> tuple[TokenAutomaton, int]:

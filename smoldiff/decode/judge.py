@@ -20,7 +20,11 @@ def judge(form: AnswerForm) -> Callable[[str], list[Fault]]:
         for num, (part, tool) in enumerate(parts):
             at = "" if tool is None else child("", num, form.call_style.arguments_key)
             schema = form.source.judging_schema if tool is None else tool.judging_parameters
-            value = _EXACT.decode(text[part.start : part.end])
+            try:
+                value = _EXACT.decode(text[part.start : part.end])
+            except (ValueError, RecursionError) as problem:
+                found.append(Fault(at, str(problem)))
+                continue
             for fault in faults(value, {} if schema is None else schema):
                 found.append(replace(fault, pointer=at + fault.pointer))
         return found

@@ -71,7 +71,10 @@ class Question:
 
 
 class Scorer(Protocol):
-    """Scores are log-probabilities, or anything else that may be added up; the highest sum wins."""
+    """Scores are log-probabilities, or anything else that may be added up; the highest sum wins.
+
+    NaN is refused. What scores -inf is taken last, but taken where nothing else is left (asking.MAX_SCORE).
+    """
 
     def decide(self, template: Template, questions: Sequence[Question]) -> list[Tensor]:
         """For each question, a score for each option: float32 [num_options]."""

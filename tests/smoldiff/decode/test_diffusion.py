@@ -281,3 +281,60 @@ def test_values_that_are_few_are_counted():
     assert num_values_of(root) == 3
     assert num_values_of(compile_schema({"type": "boolean"}).root) == 2
     assert num_values_of(compile_schema({"type": "string"}).root) is None
+
+
+class Constant:
+    """A scorer that says one number of everything."""
+
+    def __init__(self, score, null=None, extra=0):
+        self.score, self.null, self.extra = score, score if null is None else null, extra
+
+    def decide(self, template, questions):
+        return [torch.full((q.num_options + self.extra,), self.score) for q in questions]
+
+    def fill(self, template, runs, token_ids):
+        shape = (len(runs), runs[0].stop - runs[0].start)
+        scores = torch.full((*shape, len(token_ids) + self.extra), self.score)
+        return scores, torch.full(shape, self.null)
+
+
+INFINITY = float("inf")
+VARIED = [
+    {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}},
+    {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 3},
+    {"type": "object", "minProperties": 2},
+    {"enum": ["x", "y", 1, {"a": 2}]},
+    {"type": "boolean"},
+]
+
+
+@pytest.mark.parametrize("schema", VARIED, ids=str)
+@pytest.mark.parametrize("score", [0.0, 3e38, INFINITY, -INFINITY])
+@pytest.mark.parametrize("null", [None, -INFINITY])
+def test_infinite_and_equal_scores_lead_to_an_answer_too(schema, score, null):
+    jsonschema.validate(call(schema, scorer=Constant(score, null)).arguments, schema)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "problem"),
+    [
+        (Constant(float("nan")), "a score is NaN"),
+        (Constant(0.0, extra=1), r"expected float32 \["),
+        (type("Lists", (Scores,), {"decide": lambda *_: [[0.0, 1.0]] * 9})(), "scorer.decide: exp"),
+        (type("Lists", (Scores,), {"fill": lambda *_: None})(), "scorer.fill: expected two"),
+    ],
+)
+def test_what_are_no_scores_is_refused(scorer, problem):
+    with pytest.raises(RequestError, match=problem):
+        call({"type": "array", "items": {"type": "integer"}, "minItems": 1}, scorer=scorer)
+
+
+def test_members_that_all_want_one_key_get_keys_of_their_own():
+    schema = {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 4}
+    result = call(schema, scorer=Scores("a", members=0))
+    assert len(result.arguments) == 4
+
+
+def test_optional_keys_of_values_without_slots_count_as_slots_too():
+    schema = {"properties": {f"k{num}": {"type": "null"} for num in range(500)}, "type": "object"}
+    assert len(call(schema, scorer=Scores(members=0)).arguments) < 50
