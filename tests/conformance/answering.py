@@ -195,10 +195,17 @@ def validators(schema: Any) -> dict[str, Any]:
     """jsonschema with formats as annotations and as assertions; nothing is ever fetched."""
     draft = _draft(schema)
     kind = _with_exact_steps_and_null(draft)
-    return {
-        "format off": kind(schema, registry=Registry()),
-        "format on": kind(schema, registry=Registry(), format_checker=draft.FORMAT_CHECKER),
-    }
+    found = {"format on": kind(schema, registry=Registry(), format_checker=draft.FORMAT_CHECKER)}
+    if not may_negate_format(schema):
+        found["format off"] = kind(schema, registry=Registry())
+    return found
+
+
+def may_negate_format(schema: Any) -> bool:
+    """Whether a value of a format may be wrong where any text would be right, or one too many."""
+    text = json.dumps(schema, default=repr)
+    negations = ("not", "oneOf", "if", "maxContains", "dependentSchemas")
+    return '"format":' in text and any(f'"{word}":' in text for word in negations)
 
 
 def witness(schema: Any) -> Any:
