@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import count
+from functools import partial, reduce
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ MAX_LAYERS = 100_000
 """Characters that are followed one by one; repetition ends the walk far sooner for almost every language."""
 
 _UNREACHED = np.iinfo(np.int64).max // 2
+Pairs = NDArray[np.int64]
+
 _CONTINUATION = (0x80, 0xC0)
 # One character of JSON text: the byte ranges of each of its spellings.
 _SPELLINGS = (
@@ -81,44 +84,63 @@ class _Step:
     """One more character: a minimum over the ways into each state."""
 
     def __init__(self, dfa: Dfa) -> None:
-        costs = _char_steps(dfa)
-        edges = sorted((target, source, cost) for (source, target), cost in costs.items())
-        targets, sources, step_bytes = np.array(edges, np.int64).reshape(-1, 3).T
-        self.sources, self.step_bytes = sources, step_bytes
-        self.targets, self.starts = np.unique(targets, return_index=True)
+        sources, targets, num_bytes = _char_steps(dfa)
+        order = np.argsort(targets, kind="stable")
+        self.sources, self.num_bytes = sources[order], num_bytes[order]
+        self.targets, self.starts = np.unique(targets[order], return_index=True)
 
     def __call__(self, layer: NDArray[np.int64]) -> NDArray[np.int64]:
         after = np.full(len(layer), _UNREACHED)
         if len(self.targets):
-            through = np.minimum(layer[self.sources] + self.step_bytes, _UNREACHED)
+            through = np.minimum(layer[self.sources] + self.num_bytes, _UNREACHED)
             after[self.targets] = np.minimum.reduceat(through, self.starts)
         return after
 
 
-def _char_steps(dfa: Dfa) -> dict[tuple[int, int], int]:
-    """The bytes of the shortest character from one state to another, for the states between characters."""
-    ways = {
-        bounds: _targets(dfa.table[:, bounds[0] : bounds[1]])
+def _char_steps(dfa: Dfa) -> tuple[Pairs, Pairs, Pairs]:
+    """Sources, targets and bytes of the shortest character from one state to another, for the states between characters."""
+    num_states = len(dfa.accepts)
+    ways = {bounds: _ways(dfa.table, bounds) for bounds in set(chain(*_SPELLINGS))}
+    found = [
+        (reduce(partial(_joined, num_states=num_states), map(ways.__getitem__, spelling)), spelling)
         for spelling in _SPELLINGS
-        for bounds in spelling
-    }
-    costs: dict[tuple[int, int], int] = {}
-    frontier, between = [0], {0}
+    ]
+    pairs = np.concatenate([some for some, _ in found])
+    num_bytes = np.concatenate([np.full(len(some), len(spelling)) for some, spelling in found])
+    order = np.lexsort((num_bytes, pairs))  # the first of equal pairs is the shortest
+    pairs, first = np.unique(pairs[order], return_index=True)
+    sources, targets = np.divmod(pairs, num_states)
+    is_between = _reached(sources, targets, num_states)[sources]
+    return sources[is_between], targets[is_between], num_bytes[order][first][is_between]
+
+
+def _ways(table: NDArray[np.int32], bounds: tuple[int, int]) -> Pairs:
+    """Each state with each state behind one byte within the bounds: source * states + target, in ascending order."""
+    part = table[:, slice(*bounds)]
+    sources, columns = np.nonzero(part != DEAD)
+    return np.unique(sources * len(table) + part[sources, columns])
+
+
+def _joined(first: Pairs, second: Pairs, num_states: int) -> Pairs:
+    """The pairs of states that a step of each leads through."""
+    sources, middles = np.divmod(first, num_states)
+    starts = np.searchsorted(second, middles * num_states)
+    counts = np.searchsorted(second, (middles + 1) * num_states) - starts
+    offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    targets = second[np.repeat(starts, counts) + offsets] % num_states
+    return np.unique(np.repeat(sources, counts) * num_states + targets)
+
+
+def _reached(sources: Pairs, targets: Pairs, num_states: int) -> NDArray[np.bool_]:
+    """The states that some text leads to; the sources are in ascending order."""
+    bounds = np.searchsorted(sources, np.arange(num_states + 1)).tolist()
+    is_reached = np.zeros(num_states, np.bool_)
+    is_reached[0] = True
+    frontier = [0]
     while frontier:
-        source = frontier.pop()
-        for spelling in _SPELLINGS:
-            behind = {source}
-            for bounds in spelling:
-                behind = {target for state in behind for target in ways[bounds][state]}
-            for target in behind:
-                # Every character in JSON text has a spelling of at most six bytes.
-                known = costs.get((source, target), 6)
-                costs[source, target] = min(known, len(spelling))
-            frontier += behind - between
-            between |= behind
-    return costs
-
-
-def _targets(table: NDArray[np.int32]) -> list[set[int]]:
-    """For each state the states behind some bytes."""
-    return [set(row) - {DEAD} for row in table.tolist()]
+        state = frontier.pop()
+        behind = targets[bounds[state] : bounds[state + 1]]
+        new = behind[~is_reached[behind]]
+        is_reached[new] = True
+        frontier += new.tolist()
+    return is_reached
