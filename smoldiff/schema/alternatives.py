@@ -63,8 +63,8 @@ def dependent(part: Part, schema: Schema, idx: int) -> Iterator[list[Option]]:
     for at, (key, value) in enumerate(schema[word].items()):
         if isinstance(value, list | str) or value is True:
             continue
-        absent = part.made(("without", key), {"properties": {key: False}})
-        present = part.made(("with", key), {"required": [key]})
+        absent = part.made((word, "absent", key), {"properties": {key: False}})
+        present = part.made((word, "present", key), {"required": [key]})
         yield [(absent,), (present, part.applied(value, (idx, at), word, key))]
 
 

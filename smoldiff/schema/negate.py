@@ -33,13 +33,9 @@ def _excluding(part: Part, **what: Any) -> Part:
     return Part(Exclusion(**what), part.place, part.path, is_silent=True)
 
 
-def _holds(part: Part, name: object, schema: Schema) -> Part:
-    return part.made(name, schema)
-
-
 def _left_out(part: Part, kind: str) -> Option:
     """A value of this type, of which nothing more is said."""
-    return _holds(part, kind, {"type": kind}), _excluding(part, is_unsaid=True)
+    return part.made(kind, {"type": kind}), _excluding(part, is_unsaid=True)
 
 
 def _unread(part: Part, schema: Schema, idx: int) -> Ways:
@@ -94,14 +90,14 @@ def _if(part: Part, schema: Schema, idx: int) -> Ways:
 
 def _required(part: Part, schema: Schema, idx: int) -> Ways:
     for name in dict.fromkeys(schema["required"]):
-        yield (_holds(part, ("without", name), {"type": "object", "properties": {name: False}}),)
+        yield (part.made(("without", name), {"type": "object", "properties": {name: False}}),)
 
 
 def _properties(part: Part, schema: Schema, idx: int) -> Ways:
     for name, value in schema["properties"].items():
         if value is not True:
             member = {"type": "object", "required": [name], "properties": {name: {"not": value}}}
-            yield (_holds(part, ("property", name), member),)
+            yield (part.made(("property", name), member),)
 
 
 def _dependent(part: Part, schema: Schema, idx: int) -> Ways:
@@ -109,9 +105,9 @@ def _dependent(part: Part, schema: Schema, idx: int) -> Ways:
     for key, value in schema[word].items():
         for name in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
             lacking = {"type": "object", "required": [key], "properties": {name: False}}
-            yield (_holds(part, ("lacking", key, name), lacking),)
+            yield (part.made(("lacking", key, name), lacking),)
         if isinstance(value, dict | bool):
-            present = _holds(part, ("present", key), {"type": "object", "required": [key]})
+            present = part.made(("present", key), {"type": "object", "required": [key]})
             yield present, part.applied(value, (idx,), word, key)
 
 
@@ -122,7 +118,7 @@ def _items(part: Part, schema: Schema, idx: int) -> Ways:
     elif "prefixItems" in schema:
         yield _left_out(part, "array")
     elif items is not True:
-        yield (_holds(part, "items", {"type": "array", "contains": {"not": items}}),)
+        yield (part.made("items", {"type": "array", "contains": {"not": items}}),)
 
 
 def _prefix_items(part: Part, schema: Schema, idx: int) -> Ways:
@@ -134,28 +130,28 @@ def _prefix(part: Part, word: str, values: list[object]) -> Ways:
         if value is not True:
             prefix = [*([True] * at), {"not": value}]
             failing = {"type": "array", "prefixItems": prefix, "minItems": at + 1}
-            yield (_holds(part, (word, at), failing),)
+            yield (part.made((word, at), failing),)
 
 
 def _contains(part: Part, schema: Schema, idx: int) -> Ways:
     fewest = schema.get("minContains", 1)
     if fewest == 1:
         none = {"type": "array", "items": {"not": schema["contains"]}}
-        yield (_holds(part, "contains", none),)
+        yield (part.made("contains", none),)
     if fewest > 1 or "maxContains" in schema:
         yield _left_out(part, "array")
 
 
 def _unique(part: Part, schema: Schema, idx: int) -> Ways:
     if schema["uniqueItems"]:
-        yield _holds(part, "doubles", {"minItems": 2}), *_left_out(part, "array")
+        yield part.made("doubles", {"minItems": 2}), *_left_out(part, "array")
 
 
 def _at_least(kind: str, opposite: str) -> Callable[[Part, Schema, int], Ways]:
     def ways(part: Part, schema: Schema, idx: int) -> Ways:
         count = int(schema[list(schema)[idx]])
         if count > 0:
-            yield (_holds(part, opposite, {"type": kind, opposite: count - 1}),)
+            yield (part.made(opposite, {"type": kind, opposite: count - 1}),)
 
     return ways
 
@@ -163,7 +159,7 @@ def _at_least(kind: str, opposite: str) -> Callable[[Part, Schema, int], Ways]:
 def _at_most(kind: str, opposite: str) -> Callable[[Part, Schema, int], Ways]:
     def ways(part: Part, schema: Schema, idx: int) -> Ways:
         count = int(schema[list(schema)[idx]])
-        yield (_holds(part, opposite, {"type": kind, opposite: count + 1}),)
+        yield (part.made(opposite, {"type": kind, opposite: count + 1}),)
 
     return ways
 
@@ -176,7 +172,7 @@ def _bound(word: str, opposite: str, exclusive: str) -> Callable[[Part, Schema, 
         if isinstance(bound, bool):
             return
         name = _INCLUSIVE[opposite] if schema.get(exclusive) is True else opposite
-        yield (_holds(part, word, {**kind, name: bound}),)
+        yield (part.made(word, {**kind, name: bound}),)
 
     return ways
 
@@ -186,7 +182,7 @@ _INCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 
 def _pattern(part: Part, schema: Schema, idx: int) -> Ways:
     excluded = _excluding(part, patterns=(schema["pattern"],))
-    yield _holds(part, "string", {"type": "string"}), excluded
+    yield part.made("string", {"type": "string"}), excluded
 
 
 def _vague(kind: str) -> Callable[[Part, Schema, int], Ways]:

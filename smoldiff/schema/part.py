@@ -54,7 +54,7 @@ class Part:
         return replace(self, is_negated=not self.is_negated, is_silent=True)
 
     def made(self, name: object, schema: Schema) -> Part:
-        """A schema written by the parser that must hold here; the same object whenever this is asked again."""
+        """A schema written by the parser that must hold here; the same object for the same name below the same schema."""
         kept = self.place.shared.made.setdefault((id(self.schema), name), schema)
         return Part(kept, self.place, self.path, is_silent=self.is_silent)
 

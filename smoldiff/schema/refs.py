@@ -52,7 +52,8 @@ class Document:
     @property
     def index(self) -> Index:
         if self._index is None:
-            self._index = _indexed(self.root, "id" if self._is_old(_OLD_DRAFTS[:2]) else "$id")
+            id_word = "id" if self._is_old(_OLD_DRAFTS[:2]) else "$id"
+            self._index = _indexed(self.root, id_word, self.ignores_siblings)
         return self._index
 
     @property
@@ -183,14 +184,15 @@ def _objects(value: object) -> Iterator[dict[str, object]]:
             todo += value
 
 
-def _indexed(root: object, id_word: str) -> Index:
+def _indexed(root: object, id_word: str, ignores_siblings: bool) -> Index:
     index = Index({"": ""}, {"": ""}, {}, {}, {}, frozenset())
     recursive: set[str] = set()
     todo: list[tuple[str, object, str]] = [("", root, "")]
     while todo:
         pointer, value, base = todo.pop()
         if isinstance(value, dict):
-            base = _add_names(index, value, pointer, base, id_word)
+            if not (ignores_siblings and isinstance(value.get("$ref"), str)):
+                base = _add_names(index, value, pointer, base, id_word)
             if value.get("$recursiveAnchor") is True:
                 recursive.add(base)
             todo += [

@@ -269,3 +269,17 @@ def test_a_malformed_schema_is_an_error_with_a_pointer(schema, pointer):
     with pytest.raises(InvalidSchema) as caught:
         parse_schema(schema)
     assert caught.value.pointer == pointer
+
+
+def test_an_id_beside_a_reference_means_nothing_in_old_drafts():
+    schema = {
+        "$id": "http://a.b/base/",
+        "definitions": {
+            "far": {"$id": "http://a.b/foo.json", "type": "string"},
+            "near": {"$id": "foo.json", "type": "number"},
+        },
+        "allOf": [{"$id": "http://a.b/", "$ref": "foo.json"}],
+    }
+    old = {**schema, "$schema": "http://json-schema.org/draft-07/schema#"}
+    assert parse_schema(old) == Number("")
+    assert parse_schema(schema) == String("")

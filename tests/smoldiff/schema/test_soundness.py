@@ -74,6 +74,15 @@ VALID = {
         {"type": "array", "unevaluatedItems": False, "if": {"prefixItems": [True]}},
         [0],
     ),
+    "a key asked for and denied by one schema, beside a rival": (
+        {
+            "oneOf": [
+                {"not": {}},
+                {"dependentSchemas": {"a": {"type": "boolean"}}, "required": ["a"]},
+            ]
+        },
+        None,
+    ),
     "what is evaluated under two negations": (
         {"not": {"not": {"contains": {}, "unevaluatedItems": False}}, "type": "array"},
         [0],
