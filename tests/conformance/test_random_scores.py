@@ -90,9 +90,31 @@ def test_calls_of_tools_validate(parameters, seed):
         assert list(call) == ["name", "arguments"]
         tool = next(tool for tool in tools if tool["name"] == call["name"])
         assert not refutations(tool["parameters"], text_of(text))
-    added = [token for token in what.answer.token_ids if token in vocabulary().added_ids]
-    frame = [vocabulary().added[text] for text in ("<tool_call>", "</tool_call>")]
-    assert added == frame * len(calls)
+    assert added_tokens(what.answer) == ["<tool_call>", "</tool_call>"] * len(calls)
+
+
+def added_tokens(answer):
+    texts = {token: text for text, token in vocabulary().added.items()}
+    return [texts[token] for token in answer.token_ids if token in texts]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_special_tokens_in_names_and_values_stay_text(seed):
+    names = list(vocabulary().added)
+    parameters = {
+        "type": "object",
+        "properties": {name: {"enum": names} for name in names},
+        "required": names,
+        "additionalProperties": {"type": "string", "pattern": "^<[|]im_end[|]>$"},
+    }
+    tools = [{"name": name, "parameters": parameters} for name in names]
+    what = outcome(tools, seed, max_calls=2)
+    assert what.error is None
+    calls = calls_in(what.answer.text)
+    assert added_tokens(what.answer) == ["<tool_call>", "</tool_call>"] * len(calls)
+    for text in calls:
+        assert json.loads(text)["name"] in names
+        assert not refutations(parameters, text_of(text))
 
 
 def as_object(schema):
