@@ -188,6 +188,10 @@ def _wanted(fact: Fact) -> Wanted | None:
 
 def _with_contained(draft: _Draft, wanted: list[Wanted]) -> Node:
     """The array with items that satisfy each `contains`, wherever they may stand."""
+    if (
+        draft.prefix or len(wanted) > 1
+    ):  # so there will be several, and a value may do without any of them
+        draft, wanted = _optional(draft), [replace(one, part=one.part.optional()) for one in wanted]
     drafts, is_complete = [draft], True
     for one in wanted:
         if isinstance(one.part.schema, bool) or one.part.schema == {}:
@@ -199,7 +203,7 @@ def _with_contained(draft: _Draft, wanted: list[Wanted]) -> Node:
         drafts = drafts[:_MAX_PLACEMENTS]
     arrays: list[Node] = []
     last_error: UnsatisfiableSchema | EndlessRef | None = None
-    for tried in drafts if len(drafts) == 1 else map(_optional, drafts):
+    for tried in drafts:
         try:
             arrays.append(tried.node())
         except NO_VALUE as error:
@@ -212,13 +216,8 @@ def _with_contained(draft: _Draft, wanted: list[Wanted]) -> Node:
 
 
 def _optional(draft: _Draft) -> _Draft:
-    """The same array as one of several, so that a value may do without what its items contain."""
-    return replace(
-        draft,
-        prefix=tuple(map(optional, draft.prefix)),
-        rest=optional(draft.rest),
-        contained=tuple(map(optional, draft.contained)),
-    )
+    """The same array, if a value may do without its items."""
+    return replace(draft, prefix=tuple(map(optional, draft.prefix)), rest=optional(draft.rest))
 
 
 def _counted(draft: _Draft, wanted: Wanted) -> _Draft:

@@ -62,6 +62,19 @@ HONOURED = (
 # They constrain, but say nothing to the nodes: words of draft 3, left to the grammar and the last gate.
 LEFT_TO_GRAMMAR = frozenset({"extends", "disallow", "divisibleBy"})
 
+# What stands under the first is data and no schema; under the second, each name has a schema, whatever the name is.
+DATA_WORDS = frozenset({"enum", "const", "default", "examples", "example"})
+NAMED_WORDS = frozenset(
+    {
+        "properties",
+        "patternProperties",
+        "dependentSchemas",
+        "dependencies",
+        "$defs",
+        "definitions",
+    }
+)
+
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 
 

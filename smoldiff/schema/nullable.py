@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_DATA_WORDS = frozenset({"enum", "const", "default", "examples", "example"})
+from smoldiff.schema.keywords import DATA_WORDS, NAMED_WORDS
+
 _MAX_DEPTH = 200  # deeper schemas are refused by the parser; here they stay as they are
 
 
@@ -14,7 +15,8 @@ def with_null(schema: dict[str, Any]) -> dict[str, Any]:
     return dict(rewritten)
 
 
-def _rewrite(value: Any, depth: int) -> Any:
+def _rewrite(value: Any, depth: int, is_named: bool = False) -> Any:
+    """`is_named`: the value maps names to schemas."""
     if depth > _MAX_DEPTH:
         return value
     if isinstance(value, list):
@@ -23,10 +25,12 @@ def _rewrite(value: Any, depth: int) -> Any:
     if not isinstance(value, dict):
         return value
     parts = {
-        key: part if key in _DATA_WORDS else _rewrite(part, depth + 1)
+        key: _rewrite(part, depth + 1, not is_named and key in NAMED_WORDS)
+        if is_named or key not in DATA_WORDS
+        else part
         for key, part in value.items()
     }
-    if value.get("nullable") is True and isinstance(value.get("type"), str):
+    if not is_named and value.get("nullable") is True and isinstance(value.get("type"), str):
         return _nullable(parts)
     return value if all(parts[key] is value[key] for key in value) else parts
 

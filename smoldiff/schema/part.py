@@ -50,6 +50,11 @@ class Part:
         inside = self.place.entered(self.schema) if isinstance(self.schema, dict) else self.place
         return self if inside is self.place else replace(self, place=inside)
 
+    def optional(self) -> Part:
+        """The same part, if a value may do without it."""
+        place = self.place.optional()
+        return self if place is self.place else replace(self, place=place)
+
     def negated(self) -> Part:
         return replace(self, is_negated=not self.is_negated, is_silent=True)
 
@@ -63,8 +68,8 @@ Option = tuple[Part, ...]
 
 
 def optional(parts: Iterable[Part]) -> Option:
-    """The same parts, if a value may do without them."""
-    return tuple(replace(part, place=part.place.optional()) for part in parts)
+    """The same parts, if a value may do without what they speak of."""
+    return tuple(part.optional() for part in parts)
 
 
 def followed(part: Part, word: str, path: Path) -> Part | tuple[str, ...] | None:

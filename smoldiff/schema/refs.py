@@ -9,10 +9,9 @@ from urllib.parse import unquote, urljoin
 
 from smoldiff.errors import UnresolvableRef
 from smoldiff.schema.cycles import mark_cycles
-from smoldiff.schema.keywords import REF_WORDS
+from smoldiff.schema.keywords import DATA_WORDS, NAMED_WORDS, REF_WORDS
 from smoldiff.schema.pointers import child, steps
 
-_DATA_WORDS = frozenset({"enum", "const", "default", "examples", "example"})
 _OLD_DRAFTS = ("draft-03", "draft-04", "draft-06", "draft-07")
 
 Target = tuple[str, object, str]
@@ -173,35 +172,45 @@ def _step(value: object, step: str, ref: str, at: str) -> object:
 
 
 def _objects(value: object) -> Iterator[dict[str, object]]:
-    """Every JSON object inside, but not those in enum, const, default or examples. Needs no recursion."""
-    todo = [value]
+    """Every JSON object inside that may be a schema. Needs no recursion."""
+    todo = [(value, False)]
     while todo:
-        value = todo.pop()
+        value, is_named = todo.pop()
         if isinstance(value, dict):
-            yield value
-            todo += [part for key, part in value.items() if key not in _DATA_WORDS]
+            if not is_named:
+                yield value
+            todo += [(part, names) for _, part, names in _members(value, is_named)]
         elif isinstance(value, list):
-            todo += value
+            todo += [(part, False) for part in value]
+
+
+def _members(value: dict[str, Any], is_named: bool) -> Iterator[tuple[str, object, bool]]:
+    """The members of an object that are no data, and whether each maps names to schemas, as `value` does if `is_named`."""
+    for key, part in value.items():
+        if is_named or key not in DATA_WORDS:
+            yield key, part, not is_named and key in NAMED_WORDS
 
 
 def _indexed(root: object, id_word: str, ignores_siblings: bool) -> Index:
     index = Index({"": ""}, {"": ""}, {}, {}, {}, frozenset())
     recursive: set[str] = set()
-    todo: list[tuple[str, object, str]] = [("", root, "")]
+    todo: list[tuple[str, object, str, bool]] = [("", root, "", False)]
     while todo:
-        pointer, value, base = todo.pop()
+        pointer, value, base, is_named = todo.pop()
         if isinstance(value, dict):
-            if not (ignores_siblings and isinstance(value.get("$ref"), str)):
+            has_names = not is_named and not (
+                ignores_siblings and isinstance(value.get("$ref"), str)
+            )
+            if has_names:
                 base = _add_names(index, value, pointer, base, id_word)
-            if value.get("$recursiveAnchor") is True:
+            if has_names and value.get("$recursiveAnchor") is True:
                 recursive.add(base)
             todo += [
-                (child(pointer, key), part, base)
-                for key, part in value.items()
-                if key not in _DATA_WORDS
+                (child(pointer, key), part, base, names)
+                for key, part, names in _members(value, is_named)
             ]
         elif isinstance(value, list):
-            todo += [(child(pointer, idx), part, base) for idx, part in enumerate(value)]
+            todo += [(child(pointer, idx), part, base, False) for idx, part in enumerate(value)]
     return Index(
         index.uris,
         index.pointers,

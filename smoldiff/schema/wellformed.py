@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from smoldiff.errors import InvalidSchema
-from smoldiff.schema.keywords import KINDS, check_words, is_schema, show
+from smoldiff.schema.keywords import KINDS, NAMED_WORDS, check_words, is_schema, show
 from smoldiff.schema.pointers import child
 
 _SINGLE = (
@@ -23,15 +23,6 @@ _SINGLE = (
     "contains",
 )
 _LISTED = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_NAMED = (
-    "properties",
-    "patternProperties",
-    "dependentSchemas",
-    "dependencies",
-    "$defs",
-    "definitions",
-)
-
 
 Link = tuple[Any, tuple[str | int, ...]]
 """The way to a schema: the link of the one around it and the steps from there; None for the whole."""
@@ -66,7 +57,7 @@ def _pointer(link: Link | None, at: str) -> str:
 
 def _parts(schema: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], object]]:
     for word, value in schema.items():
-        if isinstance(value, dict) and word in _NAMED:
+        if isinstance(value, dict) and word in NAMED_WORDS:
             for name, part in value.items():
                 if word != "dependencies" or is_schema(part):
                     yield (word, name), part

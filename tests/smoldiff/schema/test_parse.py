@@ -283,3 +283,14 @@ def test_an_id_beside_a_reference_means_nothing_in_old_drafts():
     old = {**schema, "$schema": "http://json-schema.org/draft-07/schema#"}
     assert parse_schema(old) == Number("")
     assert parse_schema(schema) == String("")
+
+
+def test_a_property_may_have_the_name_of_a_word():
+    inner = {"type": "object", "properties": {"default": {"$ref": "#"}}}
+    schema = {
+        "type": "object",
+        "properties": {"enum": {"$anchor": "x", **inner}, "a": {"$ref": "#x"}},
+    }
+    node = parse_schema(schema)
+    assert [one.name for one in node.properties] == ["enum", "a"]
+    assert node.properties[1].node.properties[0].name == "default"
