@@ -104,8 +104,10 @@ class Decisions:
         The option comes last from now on, so in the end every one has its turn; with `for_good` it never comes back.
         """
         scores = settled.scores
-        worst = scores[scores.isfinite()].min()
-        scores[settled.option] = -torch.inf if for_good else worst - 1
+        left = scores[scores.isfinite()]
+        if not len(left):
+            return False
+        scores[settled.option] = -torch.inf if for_good else left.min() - 1
         option = int(scores.argmax())
         if option == settled.option or not scores[option].isfinite():
             return False

@@ -11,7 +11,7 @@ from smoldiff.decode.decisions import Decisions
 from smoldiff.decode.filling import Filling, NoText
 from smoldiff.decode.mending import Mending, repeated_keys
 from smoldiff.decode.scores import Scorer
-from smoldiff.errors import IncompleteCall, InvalidCall, UnsatisfiableSchema
+from smoldiff.errors import IncompleteCall, InvalidCall, UnsupportedSchema
 from smoldiff.scaffold.cost import Costs
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.schema.validation import Fault
@@ -51,7 +51,7 @@ def write_answer(
     """A text of the scaffold in which `judge` finds no fault; the faults' pointers are those of the scaffold.
 
     Raises InvalidCall where `max_remasks` changes did not mend it, IncompleteCall where it does not fit `max_tokens`,
-    UnsatisfiableSchema where a slot that must be there has no text.
+    UnsupportedSchema where a slot that must be there has no text that can be written at once.
     """
     writing = Writing(scaffold, vocabulary, scorer, max_tokens)
     fault, text = Fault("", "nothing was tried"), ""
@@ -62,8 +62,9 @@ def write_answer(
             if writing.avoid(dead_end):
                 continue
             if dead_end.is_for_good:
-                raise UnsatisfiableSchema(dead_end.run.slot.pointer, dead_end.problem) from None
-            raise _no_other_text(fault, text) from None
+                raise UnsupportedSchema(dead_end.run.slot.pointer, dead_end.problem) from None
+            problem = f"{fault.problem}; {dead_end.problem}"
+            raise InvalidCall(fault.pointer, problem, text) from None
         faults = judge(text)
         if not faults:
             return _fitting(writing, text, num_remasked, max_tokens)
@@ -72,10 +73,6 @@ def write_answer(
             raise InvalidCall(fault.pointer, f"{fault.problem}; no other text is left", text)
     problem = f"{fault.problem}; still so after {max_remasks} changes: raise max_remasks"
     raise InvalidCall(fault.pointer, problem, text)
-
-
-def _no_other_text(fault: Fault, text: str) -> InvalidCall:
-    return InvalidCall(fault.pointer, f"{fault.problem}; no other text is left", text)
 
 
 def _fitting(writing: "Writing", text: str, num_remasked: int, max_tokens: int) -> Written:

@@ -23,6 +23,9 @@ from smoldiff.template.vocabulary import Vocabulary
 
 MAX_SCORES = 1 << 23
 """Scores that are asked for at once."""
+MAX_REST_EDGES = 1 << 18
+"""Edges that a slot's automaton may grow to by what is forbidden there."""
+_FEW = 8  # texts forbidden at first; then twice as many: what grows too large is seen early
 
 
 class NoText(Exception):
@@ -88,14 +91,25 @@ class Filling:
         for start in range(0, len(runs), step):
             self._take(template, runs[start : start + step], automaton, num_positions)
 
-    def _rest(self, pointer: str, automaton: TokenAutomaton) -> TokenAutomaton:
-        """The automaton less what is forbidden there, from the one before where only more is forbidden now."""
-        forbidden = self._forbidden[pointer]
-        whole, without, rest = self._rests.get(pointer, (automaton, frozenset(), automaton))
+    def _rest(self, run: Run, automaton: TokenAutomaton) -> TokenAutomaton:
+        """The automaton less what is forbidden there, from the one before where only more is forbidden now.
+
+        Raises NoText past MAX_REST_EDGES.
+        """
+        forbidden = self._forbidden[run.pointer]
+        whole, without, rest = self._rests.get(run.pointer, (automaton, frozenset(), automaton))
         if whole is not automaton or not without <= forbidden:
             without, rest = frozenset(), automaton
-        rest = rest.without(text.encode() for text in forbidden - without)
-        self._rests[pointer] = automaton, frozenset(forbidden), rest
+        new = sorted(forbidden - without)
+        start, stop = 0, _FEW
+        while start < len(new):
+            rest = rest.without(text.encode() for text in new[start:stop])
+            if len(rest.source) > max(MAX_REST_EDGES, len(automaton.source)):
+                raise NoText(
+                    run, "too much was refused to look for another text", is_for_good=False
+                )
+            start, stop = stop, 2 * stop
+        self._rests[run.pointer] = automaton, frozenset(forbidden), rest
         return rest
 
     def _take(
@@ -119,11 +133,11 @@ class Filling:
         self, run: Run, scores_1PU: Tensor, null_1P: Tensor, automaton: TokenAutomaton
     ) -> str:
         """The best text that is not forbidden. Raises NoText, and forgets what was forbidden, where none is left."""
-        rest = self._rest(run.pointer, automaton)
+        rest = self._rest(run, automaton)
         fill = best_fill(scores_1PU, null_1P, rest)
         if not fill.score_B.isfinite():
             del self._forbidden[run.pointer]
-            raise NoText(run, "no text is left that was not refused", is_for_good=False)
+            raise NoText(run, "no other text is left", is_for_good=False)
         return self._text(fill.tokens_BP[0])
 
     def _text(self, tokens_P: Tensor) -> str:
@@ -142,8 +156,8 @@ def _fitting(run: Run, vocabulary: Vocabulary) -> tuple[TokenAutomaton, int]:
             num_positions = max(budget, automaton.min_tokens)
             return slot_automaton(run.slot.language, vocabulary, num_positions), num_positions
     except AutomatonTooLarge as limit:
-        raise NoText(run, str(limit), is_for_good=True) from None
-    problem = f"no text of at most {MAX_SLOT_TOKENS} tokens is allowed here"
+        raise NoText(run, f"{limit}; use mode='verified'", is_for_good=True) from None
+    problem = f"no text of at most {MAX_SLOT_TOKENS} tokens is allowed here; use mode='verified'"
     raise NoText(run, problem, is_for_good=True)
 
 

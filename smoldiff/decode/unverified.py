@@ -13,7 +13,7 @@ from smoldiff.errors import GenerationError
 
 
 def write_calls(model: Model, plan: Plan, num_answers: int) -> list[CallResult | GenerationError]:
-    """One answer after another. Raises UnsatisfiableSchema; an answer that fails by itself is its error."""
+    """One answer after another. Raises RequestError, UnsupportedSchema; an answer that fails by itself is its error."""
     assert plan.scorer is not None
     outcomes: list[CallResult | GenerationError] = []
     for _ in range(num_answers):

@@ -89,13 +89,15 @@ def unroll(
     runs: list[Run] = []
     for piece in _joined(remainder):
         if isinstance(piece, Gap):
-            num_masks = budget(piece.slot.language, lambda text: len(vocabulary.encode(text)))
+            num_masks = budget(
+                piece.slot.language, lambda text: len(vocabulary.encode_bytes(text.encode()))
+            )
             runs.append(
                 Run(piece.pointer, piece.slot, len(ids), len(ids) + num_masks, piece.written)
             )
             ids += [MASK] * num_masks
         else:
-            ids += tokenise(vocabulary, (), piece)
+            ids += tokenise_exactly(vocabulary, piece)
     return Template(
         scaffold,
         vocabulary,

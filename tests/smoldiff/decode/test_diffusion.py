@@ -6,8 +6,10 @@ import jsonschema
 import pytest
 import torch
 from fakes import byte_tokenizer, hash_model
+from tokenizers import normalizers
 
 import smoldiff
+from smoldiff.decode import filling
 from smoldiff.decode.decisions import Decisions, num_values_of
 from smoldiff.decode.diffusion import write_answer
 from smoldiff.decode.scores import Ask, RandomScores
@@ -338,3 +340,34 @@ def test_members_that_all_want_one_key_get_keys_of_their_own():
 def test_optional_keys_of_values_without_slots_count_as_slots_too():
     schema = {"properties": {f"k{num}": {"type": "null"} for num in range(500)}, "type": "object"}
     assert len(call(schema, scorer=Scores(members=0)).arguments) < 50
+
+
+def test_text_that_the_tokenizer_would_change_is_written_as_it_is():
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    apart = "e\u0301"  # one character once composed
+    schema = {
+        "type": "object",
+        "properties": {apart: {"enum": [apart, apart + apart]}, "c": {"const": {apart: [apart]}}},
+        "required": [apart, "c"],
+        "additionalProperties": False,
+    }
+    result = smoldiff.generate_call(
+        hash_model(tokenizer), schema, "hi", mode="diffusion", scorer=RandomScores()
+    )
+    jsonschema.validate(result.arguments, schema)
+    assert Vocabulary.of(tokenizer).bytes_of(result.token_ids).decode() == result.text
+
+
+def test_what_cannot_be_written_at_once_names_the_mode_that_can():
+    counted = {"type": "string", "minLength": 1_000_000_000}
+    schema = {"type": "array", "items": {"anyOf": [counted, counted]}, "minItems": 1}
+    with pytest.raises(UnsupportedSchema, match="mode='verified'"):
+        call(schema, scorer=Scores(branch=0))
+
+
+def test_where_too_much_was_refused_the_search_ends(monkeypatch):
+    monkeypatch.setattr(filling, "MAX_REST_EDGES", 1000)
+    never = {"type": "string", "pattern": r"^(a|b)\1c\1$", "minLength": 20}
+    with pytest.raises(InvalidCall, match="too much was refused to look for another text"):
+        call(never, scorer=Scores("z"))
