@@ -18,7 +18,9 @@ class Limits:
     max_depth: int = 48
     """Levels of nodes and of schemas inside schemas; each costs the compiler a few Python frames."""
     max_recursions: int = 3
-    """How often references that contain themselves are expanded on one path."""
+    """How often references that contain themselves are expanded on one path; once, when `max_deep_steps` are spent."""
+    max_deep_steps: int = 800
+    """Schemas looked at before such references are expanded only once: what recurs in several places multiplies."""
     max_steps: int = 12_000
     """Schemas looked at in one document."""
     max_alternatives: int = 64

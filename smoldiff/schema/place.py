@@ -44,6 +44,12 @@ class Shared:
         """Whether so much was read that the rest is left out."""
         return self.num_steps > self.limits.max_steps
 
+    @property
+    def max_recursions(self) -> int:
+        """How often recursive references may be expanded on one path by now."""
+        is_deep = self.num_steps <= self.limits.max_deep_steps
+        return self.limits.max_recursions if is_deep else min(1, self.limits.max_recursions)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -151,7 +157,7 @@ class Place:
             )
         is_recursive = word != "$ref" or document.is_recursive(target, value, base)
         num_recursions = self.num_recursions + is_recursive
-        if num_recursions > self.shared.limits.max_recursions:
+        if num_recursions > self.shared.max_recursions:
             return value, None
         moved = self._moved(document.pointer + target, base)
         here = self.here | {target} if is_recursive else _NONE

@@ -61,7 +61,7 @@ class Document:
         if self._has_unevaluated is None:
             words = {"unevaluatedProperties", "unevaluatedItems"}
             self._has_unevaluated = any(
-                not words.isdisjoint(schema) for schema in _objects(self.root)
+                not words.isdisjoint(schema) for schema in objects(self.root)
             )
         return self._has_unevaluated
 
@@ -127,7 +127,7 @@ class Document:
         if target not in self._refs:
             self._refs[target] = frozenset(
                 (ref, self.index.bases.get(id(schema), base) if self.has_bases else base)
-                for schema in _objects(value)
+                for schema in objects(value)
                 for word in REF_WORDS & schema.keys()
                 if isinstance(ref := schema[word], str)
             )
@@ -171,7 +171,7 @@ def _step(value: object, step: str, ref: str, at: str) -> object:
     raise UnresolvableRef(at, f"$ref {ref!r} points to nothing: there is no {step!r}")
 
 
-def _objects(value: object) -> Iterator[dict[str, object]]:
+def objects(value: object) -> Iterator[dict[str, object]]:
     """Every JSON object inside that may be a schema. Needs no recursion."""
     todo = [(value, False)]
     while todo:
