@@ -12,7 +12,7 @@ from smoldiff.automata.subset import Budget, Search
 from smoldiff.automata.symbols import trim
 from smoldiff.automata.utf8 import spell
 
-MAX_STATES = 4_096
+MAX_STATES = 8_192
 """States over bytes, of 1 KiB each."""
 
 
