@@ -216,12 +216,14 @@ def witness(schema: Any) -> Any:
 
 def _draft(schema: Any) -> Any:
     named = validator_for(schema, default=None)
+    if named is not None:
+        return named
     unnamed = (
         jsonschema.Draft202012Validator,
         jsonschema.Draft7Validator,
         jsonschema.Draft4Validator,
     )
-    for kind in (named,) if named else unnamed:
+    for kind in unnamed:
         if next(kind(kind.META_SCHEMA).iter_errors(schema), None) is None:
             return kind
     return unnamed[0]

@@ -79,6 +79,8 @@ def test_what_was_found_stays_mended(seed, schema):
         {"oneOf": [{"required": False}, {}]},
         {"oneOf": [False, {"properties": []}]},
         {"anyOf": [{"not": {"items": 3}}, {}]},
+        {"if": {"anyOf": float("nan")}, "enum": [[]]},
+        {"multipleOf": 1, "const": float("nan")},
     ],
     ids=str,
 )
@@ -100,6 +102,13 @@ ANSWERED = {
         "maxProperties": 2,
         "dependencies": {"ab": ["a", ""]},
         "$schema": DRAFT_7,
+    },
+    "items beside additional ones in 2019-09": {
+        "$schema": DRAFT_2019,
+        "not": {"type": "array", "items": True, "additionalItems": {}},
+    },
+    "one branch for anything and one for empty objects": {
+        "oneOf": [True, {"additionalProperties": False}],
     },
     "an exclusive bound and many digits": {
         "type": "number",
