@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 from smoldiff.errors import InvalidSchema
 from smoldiff.schema.pointers import child
@@ -79,9 +80,9 @@ TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 
 
 def is_number(value: object) -> bool:
-    """An int or a finite float, and no bool."""
+    """An int or a finite float or Decimal, and no bool."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return is_whole or (isinstance(value, float) and math.isfinite(value))
+    return is_whole or (isinstance(value, float | Decimal) and math.isfinite(value))
 
 
 def is_count(value: object) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import lookup_recursive_ref
 
+from smoldiff.errors import InvalidSchema
 from smoldiff.schema.assertions import Errors, Unjudgeable
+from smoldiff.schema.wellformed import check_schemas
 
 MAX_REFERENCES = 20_000
 """References followed while one value is judged."""
@@ -74,8 +76,23 @@ def followed(
     trail.open.add(step)
     try:
         yield resolved
+    except (AttributeError, TypeError, ArithmeticError):
+        _check_target(resolved.contents, schema, keyword)
+        raise
     finally:
         trail.open.discard(step)
+
+
+def _check_target(target: Any, schema: Any, keyword: str) -> None:
+    """Raise Unjudgeable where a reference leads to what is no schema, which jsonschema stumbles over."""
+    try:
+        check_schemas(target, "")
+    except InvalidSchema as problem:
+        raise Unjudgeable(
+            schema,
+            keyword,
+            f"the reference {schema[keyword]!r} leads to what is no schema: {problem.problem}",
+        ) from None
 
 
 def holds(validator: Any, value: Any, part: Any) -> bool:

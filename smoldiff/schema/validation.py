@@ -21,11 +21,12 @@ from urllib.parse import quote
 from jsonschema.exceptions import UnknownType, ValidationError, best_match
 from jsonschema.protocols import Validator
 
-from smoldiff.errors import UnsupportedSchema
+from smoldiff.errors import InvalidSchema, UnsupportedSchema
 from smoldiff.schema.assertions import Unjudgeable
 from smoldiff.schema.drafts import judge
 from smoldiff.schema.pointers import child
 from smoldiff.schema.references import new_trail
+from smoldiff.schema.wellformed import check_schemas
 
 MAX_FAULTS = 1_000
 """Errors that `faults` looks into."""
@@ -113,12 +114,21 @@ def _judged(
         pointer = _pointer(problem.schema, "type", validator.schema, at)
         raise UnsupportedSchema(pointer, f"there is no type {problem.type!r}") from None
     except (AttributeError, TypeError, ArithmeticError) as problem:
-        # A reference can lead where no metaschema looks: to a keyword with a value of the wrong kind.
-        raise UnsupportedSchema(at, f"a part of it is no schema: {problem}") from problem
+        _check_schemas(validator.schema, at)
+        # Some forms are read by the parser, but not by this draft's validator: a list as `items` in 2020-12.
+        raise UnsupportedSchema(at, f"a part of it cannot be judged: {problem}") from problem
     except BaseException as problem:
         if not _is_overflow(problem):
             raise
         return failed(Fault("", "nested too deeply to be checked"))
+
+
+def _check_schemas(schema: Any, at: str) -> None:
+    """Raise UnsupportedSchema where a word has a value of the wrong kind, which jsonschema stumbles over."""
+    try:
+        check_schemas(schema, at)
+    except InvalidSchema as problem:
+        raise UnsupportedSchema(problem.pointer, problem.problem) from None
 
 
 def _errors(validator: Any, value: Any, inside: str) -> Iterator[ValidationError]:
