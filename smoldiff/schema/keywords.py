@@ -134,6 +134,7 @@ _TEXT: Check = (lambda v: isinstance(v, str), "a string")
 KINDS: dict[str, Check] = {
     "type": (is_type, "one of " + ", ".join(TYPES) + ", or a list of them"),
     "enum": (lambda v: isinstance(v, list), "a list of values"),
+    "$id": _TEXT,
     "$ref": _TEXT,
     "$dynamicRef": _TEXT,
     "$recursiveRef": _TEXT,

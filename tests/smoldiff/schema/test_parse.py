@@ -294,3 +294,9 @@ def test_a_property_may_have_the_name_of_a_word():
     node = parse_schema(schema)
     assert [one.name for one in node.properties] == ["enum", "a"]
     assert node.properties[1].node.properties[0].name == "default"
+
+
+def test_an_id_that_is_no_text_is_an_error_at_its_pointer():
+    with pytest.raises(InvalidSchema) as caught:
+        parse_schema({"properties": {"a": {"$id": 5}}})
+    assert caught.value.pointer == "/properties/a/$id"
