@@ -156,7 +156,8 @@ def refutations(schema: Any, text: str) -> list[str]:
         value = read(text)
     except ValueError as problem:
         return [*found, f"not JSON: {problem}"]
-    for name, validator in validators(schema).items():
+    written = json.loads(json.dumps(schema))  # JSON's keys are strings
+    for name, validator in validators(written).items():
         try:
             error = next(validator.iter_errors(value), None)
         except re.error:  # a pattern of ECMA-262 that Python cannot read, such as \p{L}
