@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any, cast
 
-from smoldiff.errors import InvalidSchema, RequestError
+from smoldiff.errors import InvalidSchema, RequestError, UnsupportedSchema
 from smoldiff.scaffold.answer import CallStyle, answer_piece
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.scaffold.style import SPACED, JsonStyle
@@ -43,6 +43,7 @@ def compile_schema(
     if max_calls < 1:
         raise RequestError(f"max_calls must be at least 1, not {max_calls}")
     style = call_style or CallStyle()
+    _check_size(schema, limits)
     key = (_fingerprint(schema), style, json_style, max_calls, limits)
     with _lock:
         if key in _cache:
@@ -67,10 +68,43 @@ def _compile(
     return Scaffold(source, nodes, root, call_style, json_style, max_calls)
 
 
+def _check_size(schema: object, limits: Limits) -> None:
+    """Raise UnsupportedSchema for a schema too long to be written out: one Python value may stand in it many times."""
+    try:
+        num_characters = _num_characters(schema, {})
+    except RecursionError:  # nested too deeply, which is said where it is read
+        return
+    if num_characters > limits.max_characters:
+        raise UnsupportedSchema(
+            "",
+            f"more than {limits.max_characters} characters of JSON; share parts by $ref, "
+            "or pass limits=Limits(max_characters=...) to raise this",
+        )
+
+
+def _num_characters(value: object, known: dict[int, int]) -> int:
+    """The fewest characters that plain JSON is written with; a shared part is counted once and added every time."""
+    if isinstance(value, str):
+        return len(value)
+    if not isinstance(value, dict | list | tuple):
+        return 1
+    total = known.get(id(value))
+    if total is None:
+        total = 1
+        if isinstance(value, dict):
+            total += sum([len(key) for key in value if isinstance(key, str)])
+        parts = value.values() if isinstance(value, dict) else value
+        total += sum([_num_characters(part, known) for part in parts])
+        known[id(value)] = total
+    return total
+
+
 def _fingerprint(schema: object) -> bytes | str:
     """What tells one schema from another: plain JSON as Python itself serialises it, several times faster than as text."""
     try:
-        return marshal.dumps(cast(Any, schema), 2)  # the last version in which equal values have equal bytes
+        return marshal.dumps(
+            cast(Any, schema), 2
+        )  # the last version in which equal values have equal bytes
     except ValueError:  # a Pydantic model class, a mapping of another type, or no JSON at all
         return _content(schema)
 

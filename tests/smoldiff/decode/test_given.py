@@ -4,7 +4,13 @@ import pytest
 
 from smoldiff.decode.gate import read_value
 from smoldiff.decode.given import narrow
-from smoldiff.errors import InvalidCall, InvalidGiven, InvalidSchema, UnresolvableRef, UnsupportedSchema
+from smoldiff.errors import (
+    InvalidCall,
+    InvalidGiven,
+    InvalidSchema,
+    UnresolvableRef,
+    UnsupportedSchema,
+)
 from smoldiff.schema.source import read_source
 
 

@@ -177,3 +177,11 @@ def test_every_schema_error_has_a_pointer():
     with pytest.raises(SchemaError) as caught:
         compile_schema([{"name": "f", "parameters": {"properties": {"a": {"type": "txt"}}}}])
     assert caught.value.pointer == "/0/parameters/properties/a/type"
+
+
+def test_one_value_that_stands_in_a_schema_many_times_is_refused_by_its_written_length():
+    shared = {"const": "a"}
+    for _ in range(60):
+        shared = {"anyOf": [shared, shared]}
+    with pytest.raises(UnsupportedSchema, match="share parts by"):
+        compile_schema(shared)
