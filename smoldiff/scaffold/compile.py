@@ -19,7 +19,7 @@ from smoldiff.schema.limits import DEFAULT_LIMITS, Limits, check_length
 from smoldiff.schema.parse import parse_schema
 from smoldiff.schema.source import Source, read_source, written_out
 
-MAX_CACHED = 256
+MAX_CACHED = 512  # keys; a schema has one or two
 
 _Key = tuple[bytes | str, CallStyle, JsonStyle, int, Limits]
 _cache: OrderedDict[_Key, Scaffold] = OrderedDict()
@@ -42,21 +42,34 @@ def compile_schema(
     """
     if max_calls < 1:
         raise RequestError(f"max_calls must be at least 1, not {max_calls}")
-    style = call_style or CallStyle()
-    _check_size(schema, limits)
-    key = (_fingerprint(schema), style, json_style, max_calls, limits)
+    rest = (call_style or CallStyle(), json_style, max_calls, limits)
+    quick = _fingerprint(schema)
+    found = None if quick is None else _cached((quick, *rest))
+    if found is None:
+        _check_size(schema, limits)
+        text = _content(schema)
+        check_length(text, limits)
+        found = _cached((text, *rest))
+        if found is None:
+            found = _compile(read_source(json.loads(text)), *rest)
+        _keep((text, *rest), found)
+        if quick is not None:
+            _keep((quick, *rest), found)
+    return found
+
+
+def _cached(key: _Key) -> Scaffold | None:
     with _lock:
         if key in _cache:
             _cache.move_to_end(key)
-            return _cache[key]
-    text = _content(schema)
-    check_length(text, limits)
-    scaffold = _compile(read_source(json.loads(text)), style, json_style, max_calls, limits)
+        return _cache.get(key)
+
+
+def _keep(key: _Key, scaffold: Scaffold) -> None:
     with _lock:
         _cache[key] = scaffold
         while len(_cache) > MAX_CACHED:
             _cache.popitem(last=False)
-    return scaffold
 
 
 def _compile(
@@ -99,14 +112,15 @@ def _num_characters(value: object, known: dict[int, int]) -> int:
     return total
 
 
-def _fingerprint(schema: object) -> bytes | str:
-    """What tells one schema from another: plain JSON as Python itself serialises it, several times faster than as text."""
+def _fingerprint(schema: object) -> bytes | None:
+    """Bytes that only this schema has, in microseconds. The same schema may have others: its text tells for sure.
+
+    None for a Pydantic model class, a mapping of another type, or what is no JSON at all.
+    """
     try:
-        return marshal.dumps(
-            cast(Any, schema), 2
-        )  # the last version in which equal values have equal bytes
-    except ValueError:  # a Pydantic model class, a mapping of another type, or no JSON at all
-        return _content(schema)
+        return marshal.dumps(cast(Any, schema))
+    except ValueError:
+        return None
 
 
 def _content(schema: object) -> str:
