@@ -6,8 +6,9 @@ from itertools import groupby
 
 from smoldiff.decode.decisions import Decisions
 from smoldiff.decode.filling import Filling
+from smoldiff.decode.scores import Ask
 from smoldiff.scaffold.remainder import object_of_key, real_pointer
-from smoldiff.schema.validation import Fault
+from smoldiff.schema.validation import UNJUDGED, Fault
 from smoldiff.template.template import Template
 
 PATIENCE = 4
@@ -40,7 +41,13 @@ class Mending:
         slots = {run.pointer: real_pointer(run.pointer, texts) for run in template.runs}
         self._num_faults[fault.pointer] += 1
         num_faults = self._num_faults[fault.pointer]
-        if fault.keyword == "uniqueItems" and self._separate(fault.pointer, slots, texts):
+        if fault.keyword == UNJUDGED and num_faults > PATIENCE:
+            return False
+        if fault.keyword == "uniqueItems" and (
+            self._separate(fault.pointer, slots, texts) or self._shorten(fault.pointer, slots)
+        ):
+            return True
+        if fault.missing and self._add(fault, slots):
             return True
         own = [slot for slot, real in slots.items() if real == fault.pointer]
         if num_faults <= PATIENCE and self._forbid(own, texts):
@@ -94,6 +101,19 @@ class Mending:
     def _forbid(self, slots: list[str], texts: Mapping[str, str]) -> bool:
         num_new = sum(self._filling.forbid(slot, {texts[slot]}) for slot in slots)
         return num_new > 0
+
+    def _add(self, fault: Fault, slots: Mapping[str, str]) -> bool:
+        """Take a key that is missing, where it was left out."""
+        at = _as_written(fault.pointer, slots)
+        left_out = [self._decisions.settled.get((at, Ask.KEY, name)) for name in fault.missing]
+        return any(
+            one is not None and not one.option and self._decisions.turn(one) for one in left_out
+        )
+
+    def _shorten(self, scope: str, slots: Mapping[str, str]) -> bool:
+        """Give up the length of an array for good: its items are equal, and no slot of theirs can change that."""
+        length = self._decisions.settled.get((_as_written(scope, slots), Ask.LENGTH, ""))
+        return length is not None and self._decisions.turn(length, for_good=True)
 
     def _separate(self, scope: str, slots: Mapping[str, str], texts: Mapping[str, str]) -> bool:
         """Forbid each item of an array the texts of those before it."""

@@ -63,7 +63,8 @@ class Lowering:
         if known is None:
             known = self._lower(node)
             if known.num_pieces > MAX_PIECES or known.depth > MAX_DEPTH:
-                known = Lowered(Slot(node.pointer, Opaque(node.pointer, is_free=False)))
+                language = Opaque(node.pointer, is_free=False)
+                known = Lowered(Slot(node.pointer, language, is_cut=True))
             self._done[id(node)] = known
         return known
 

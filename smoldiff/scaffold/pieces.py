@@ -27,6 +27,8 @@ class Slot:
 
     pointer: str
     language: Language
+    is_cut: bool = False
+    """Whether it stands for a part that is too large or too deep to be written out."""
 
 
 @dataclass(frozen=True, slots=True)

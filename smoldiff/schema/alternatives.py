@@ -14,6 +14,9 @@ from smoldiff.schema.values import identity, is_of_type
 
 def inclusive(part: Part, schema: Schema, idx: int) -> list[Option]:
     """anyOf: each branch, and where it matters what is evaluated also several of them together."""
+    if _are_many_values(schema["anyOf"]):
+        values = [one["const"] for one in schema["anyOf"]]
+        return [(part.made(("anyOf", "values"), {"enum": values}),)]
     branches = _branches(part, schema["anyOf"], idx, "anyOf")
     sizes = range(1, len(branches) + 1) if part.place.shared.document.has_unevaluated else (1,)
     options = chain.from_iterable(combinations(branches, size) for size in sizes)
@@ -66,6 +69,16 @@ def dependent(part: Part, schema: Schema, idx: int) -> Iterator[list[Option]]:
         absent = part.made((word, "absent", key), {"properties": {key: False}})
         present = part.made((word, "present", key), {"required": [key]})
         yield [(absent,), (present, part.applied(value, (idx, at), word, key))]
+
+
+MANY_VALUES = 64
+"""Constants of which a choice is read as one enumeration."""
+
+
+def _are_many_values(branches: list[Any]) -> bool:
+    return len(branches) > MANY_VALUES and all(
+        isinstance(one, dict) and one.keys() == {"const"} for one in branches
+    )
 
 
 def _branches(part: Part, values: list[object], idx: int, word: str) -> list[Part]:

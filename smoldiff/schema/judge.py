@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from smoldiff.errors import UnresolvableRef
-from smoldiff.schema.keywords import HONOURED, LEFT_TO_GRAMMAR
+from smoldiff.schema.keywords import HONOURED, LEFT_TO_GRAMMAR, check_words
 from smoldiff.schema.matching import PatternError, matches
 from smoldiff.schema.part import Exclusion, Part, Schema, followed
 from smoldiff.schema.values import identity, is_of_type
@@ -31,6 +32,7 @@ def judged(value: Any, part: Part) -> Verdict:
         return schema is not part.is_negated
     if not isinstance(schema, dict):
         return None
+    check_words(schema, part.place.pointer)
     verdict = _all(
         _JUDGES.get(word, _unknown)(value, part, schema)
         for word in schema
@@ -153,6 +155,8 @@ def _number(limit: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 
 
 def _is_multiple(value: Any, step: Any) -> bool:
+    if not math.isfinite(value):
+        return True  # no JSON value, which is said where the values are written
     return Fraction(str(value)) % Fraction(str(step)) == 0
 
 
@@ -183,8 +187,9 @@ def _bound(word: str, exclusive: str) -> Callable[[Any, Part, Schema], Verdict]:
     def judge(value: Any, part: Part, schema: Schema) -> Verdict:
         if not isinstance(value, int | float) or isinstance(value, bool):
             return True
-        distance = sign * (value - schema[word])
-        return distance > 0 if schema.get(exclusive) is True else distance >= 0
+        if value == schema[word]:
+            return schema.get(exclusive) is not True
+        return value > schema[word] if sign > 0 else value < schema[word]
 
     return judge
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from smoldiff.errors import UnsatisfiableSchema
+from smoldiff.errors import UnsatisfiableSchema, UnsupportedSchema
 from smoldiff.schema import scalars
 from smoldiff.schema.arrays import build_array
 from smoldiff.schema.conjunction import Conjunction, Split
@@ -30,9 +30,12 @@ def parse_schema(schema: object, at: str = "", limits: Limits = DEFAULT_LIMITS) 
     """
     check_nesting(schema, at, limits.max_nesting)
     place = Place.top(schema, at, limits)
-    node = node_of((Part(schema, place),))
-    if place.shared.has_unread:
-        check_schemas(schema, at)
+    try:
+        node = node_of((Part(schema, place),))
+        if place.shared.has_unread:
+            check_schemas(schema, at)
+    except RecursionError:
+        raise UnsupportedSchema(at, "nested too deeply; move inner parts to $defs") from None
     return node
 
 

@@ -45,13 +45,21 @@ class Exact(Decimal):
         return str(self)
 
 
+UNJUDGED = "unjudged"
+"""The keyword of a fault that no keyword is guilty of: the value could not be judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a value: `pointer` says where in it, `keyword` which keyword of the schema says so."""
+    """What is wrong with a value: `pointer` says where in it, `keyword` which keyword of the schema says so.
+
+    `missing` are the keys that the keyword `required` asks for in vain.
+    """
 
     pointer: str
     problem: str
     keyword: str = ""
+    missing: tuple[str, ...] = ()
 
 
 def decoder(*, is_exact: bool) -> json.JSONDecoder:
@@ -120,7 +128,7 @@ def _judged(
     except BaseException as problem:
         if not _is_overflow(problem):
             raise
-        return failed(Fault("", "nested too deeply to be checked"))
+        return failed(Fault("", "nested too deeply to be checked", UNJUDGED))
 
 
 def _check_schemas(schema: Any, at: str) -> None:
@@ -162,7 +170,11 @@ _KINDS = frozenset({"type", "const", "enum"})
 
 def _fault(error: ValidationError) -> Fault:
     keyword = error.validator or "false"
-    return Fault(child("", *error.absolute_path), _message(error), str(keyword))
+    missing: tuple[str, ...] = ()
+    if keyword == "required" and isinstance(error.instance, dict):
+        names: Any = error.validator_value
+        missing = tuple(name for name in names if name not in error.instance)
+    return Fault(child("", *error.absolute_path), _message(error), str(keyword), missing)
 
 
 def _message(error: ValidationError) -> str:

@@ -25,11 +25,19 @@ from smoldiff.template.languages import content_key, slot_automaton, slot_dfa
 from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
 
+MAX_COUNTED = 1_000_000
+"""Characters up to which the shortest text is worked out; a longer one fits nowhere."""
+
 
 def check_fits(scaffold: Scaffold, vocabulary: Vocabulary) -> None:
     """Raise UnsatisfiableSchema or UnsupportedSchema, with a pointer, for a slot that can hold no text that fits."""
     checked: set[tuple[object, ...]] = set()
     for slot in unavoidable(scaffold.root):
+        if slot.is_cut:
+            raise UnsupportedSchema(
+                slot.pointer,
+                "too large or too deep to be written out at once; use mode='verified', which writes token by token",
+            )
         key = (content_key(slot.language), *_lengths(slot.language))
         if key not in checked and _is_narrow(slot.language):
             checked.add(key)
@@ -106,6 +114,8 @@ def _check(slot: Slot, vocabulary: Vocabulary) -> None:
 
 def _num_bytes(dfa: Dfa, shortest: int, longest: int | None) -> int | None:
     """The bytes of the shortest text with a number of characters within the bounds."""
+    if shortest > MAX_COUNTED:
+        return shortest
     if shortest or longest is not None:
         return shortest_string(dfa, shortest, longest)
     text = shortest_text(dfa)

@@ -1,6 +1,7 @@
 """Slot languages as token automata, each built once for a tokenizer."""
 
 from dataclasses import astuple, replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import assert_never
 
@@ -15,6 +16,8 @@ from smoldiff.template.automaton import TokenAutomaton, automaton_for
 from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
 
+EXACT = 2.0**53
+"""Up to here a float is the whole number that is written."""
 MAX_VALUES = 2048
 """Values of an enumeration that a slot chooses from: of more, the shortest."""
 
@@ -81,16 +84,29 @@ def slot_dfa(language: Language) -> Dfa:
             return integer_language(low, high, step)[0]
         case Number():
             return number_language(
-                language.minimum,
-                language.maximum,
-                language.exclusive_minimum,
-                language.exclusive_maximum,
+                _at_least(language.minimum),
+                _at_most(language.maximum),
+                _at_least(language.exclusive_minimum),
+                _at_most(language.exclusive_maximum),
                 language.multiple_of,
             )[0]
         case Opaque():
             raise ValueError("any JSON value: not a regular language")
         case _:
             assert_never(language)
+
+
+def _at_least(bound: int | float | None) -> int | float | None:
+    """A lower bound that holds as it is written and as the float that other validators make of it."""
+    return max(_readings(bound)) if isinstance(bound, float) and abs(bound) > EXACT else bound
+
+
+def _at_most(bound: int | float | None) -> int | float | None:
+    return min(_readings(bound)) if isinstance(bound, float) and abs(bound) > EXACT else bound
+
+
+def _readings(bound: float) -> tuple[int, int]:
+    return int(Decimal(repr(bound))), int(bound)
 
 
 def _string(language: String) -> Dfa:
