@@ -21,7 +21,7 @@ class Limits:
     """How often references that contain themselves are expanded on one path; once, when `max_deep_steps` are spent."""
     max_deep_steps: int = 800
     """Schemas looked at before such references are expanded only once: what recurs in several places multiplies."""
-    max_steps: int = 12_000
+    max_steps: int = 8_000
     """Schemas looked at in one document."""
     max_alternatives: int = 64
     """Combinations of the choices (anyOf, oneOf, not, if, dependent schemas) that hold at one place."""

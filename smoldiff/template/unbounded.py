@@ -17,7 +17,7 @@ from smoldiff.template.token_classes import token_paths
 from smoldiff.template.trie import Ints, Trie
 from smoldiff.template.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when the result changes for the same input."""
 SLOW_BUILD_MS = 20.0
 """Only what took longer to build is worth a file."""

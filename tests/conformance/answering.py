@@ -27,6 +27,7 @@ from smoldiff.template.vocabulary import Vocabulary
 
 MAX_TOKENS = 4096
 MAX_CPU_S = 2.0
+MAX_CHECKED = 1_000  # characters of a schema that jsonschema itself checks in time, and without running out of stack
 MERGES = (("t", "r"), ('"', ","), ('"', ":"), ("Ġ", '"'), ("{", '"'), ("0", "0"), ("a", "b"))
 
 _ATOMS = (
@@ -224,6 +225,8 @@ def _draft(schema: Any) -> Any:
         jsonschema.Draft7Validator,
         jsonschema.Draft4Validator,
     )
+    if len(json.dumps(schema)) > MAX_CHECKED:
+        return unnamed[0]
     for kind in unnamed:
         if next(kind(kind.META_SCHEMA).iter_errors(schema), None) is None:
             return kind
