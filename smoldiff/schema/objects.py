@@ -16,6 +16,7 @@ from smoldiff.schema.pointers import child
 from smoldiff.schema.unevaluated import unevaluated_members
 
 NodeOf = Callable[[Sequence[Part]], Node]
+Needs = tuple[tuple[str, tuple[str, ...]], ...]
 _ABSENT = object()
 
 
@@ -151,7 +152,35 @@ def build_object(conjunction: Conjunction, node_of: NodeOf) -> Node:
     for key in dict.fromkeys((*named, *required, *names.listed, *bound)):
         draft.add(key)
     others = () if names.is_finite else draft.others()
+    _leave_out_unmet(draft, _needs(facts), _most(facts))
     return _counted(draft, others, facts)
+
+
+def _leave_out_unmet(draft: _Draft, needs: Needs, most: int | None) -> None:
+    """Forbid the keys whose needs cannot be met: a key that cannot be there, or more keys than there may be."""
+    closures = {key: _closure(key, dict(needs)) for key, _ in needs}
+    present = {one.name for one in draft.properties}
+    for key, needed in closures.items():
+        is_too_much = most is not None and len(needed | draft.required) > most
+        if key not in present or (needed <= present and not is_too_much):
+            continue
+        if key in draft.required:
+            raise UnsatisfiableSchema(
+                child(draft.pointer, "required"),
+                f"{key!r} is required, but what it needs cannot be",
+            )
+        draft.properties[:] = [one for one in draft.properties if one.name != key]
+        draft.forbidden.append(key)
+
+
+def _closure(key: str, needs: dict[str, tuple[str, ...]]) -> set[str]:
+    """A key with all that it needs, directly or not."""
+    found, todo = {key}, [key]
+    while todo:
+        new = set(needs.get(todo.pop(), ())) - found
+        found |= new
+        todo += new
+    return found
 
 
 def _rule(fact: Fact) -> Rule | None:
@@ -173,8 +202,7 @@ def _counted(draft: _Draft, others: tuple[Others, ...], facts: list[Fact]) -> No
     """The object with its counts, where they say more than its members do."""
     pointer = draft.pointer
     fewest = int(max((fact.schema.get("minProperties", 0) for fact in facts), default=0))
-    mosts = [fact.schema["maxProperties"] for fact in facts if "maxProperties" in fact.schema]
-    most = int(min(mosts)) if mosts else None
+    most = _most(facts)
     num_named, num_required = len(draft.properties), len(draft.required)
     possible = num_named if not others else None
     highest = min((count for count in (most, possible) if count is not None), default=None)
@@ -192,6 +220,11 @@ def _counted(draft: _Draft, others: tuple[Others, ...], facts: list[Fact]) -> No
     return Object(pointer, tuple(draft.properties), others, fewest, most, forbidden, needs)
 
 
+def _most(facts: list[Fact]) -> int | None:
+    mosts = [fact.schema["maxProperties"] for fact in facts if "maxProperties" in fact.schema]
+    return int(min(mosts)) if mosts else None
+
+
 def _is_free(others: tuple[Others, ...]) -> bool:
     if len(others) != 1:
         return False
@@ -199,7 +232,7 @@ def _is_free(others: tuple[Others, ...]) -> bool:
     return keys == String(keys.pointer) and node == Opaque(node.pointer)
 
 
-def _needs(facts: list[Fact]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _needs(facts: list[Fact]) -> Needs:
     needs: dict[str, dict[str, None]] = {}
     for fact in facts:
         for word in ("dependentRequired", "dependencies"):

@@ -71,8 +71,6 @@ FOUND = {
 OPEN = {
     "a number that is whole as a float only",
     "items that are not unique",
-    "a key that needs one that cannot be",
-    "a key that needs more than there may be",
 }
 
 
