@@ -147,6 +147,7 @@ class _Parser:
         return cs.single(0x0A) if self.reading is Reading.EITHER else cs.LINE_ENDS
 
     def end(self) -> Node:
+        """The end, or for Python also a last line break, which is taken here: what follows a `$` does not see it."""
         if self.reading is not Reading.EITHER:
             return End()
         return Choice((End(), Sequence((Chars(cs.single(0x0A)), End()))))

@@ -137,6 +137,8 @@ def test_a_reading_keeps_what_both_or_either_engine_accepts():
 @settings(max_examples=200, deadline=None)
 @given(PATTERNS, st.lists(TEXTS, min_size=1, max_size=8))
 def test_what_both_readings_accept_passes_in_python_and_the_reverse(pattern, texts):
+    # A `$` before more of a pattern: Python's may stand before a last line break, which what follows then reads.
+    assume(not regex.search(r"\$(?![|)]|$)", pattern))
     reference = regex.compile(pattern.replace(r"\s", "[ \\n\\t]"), regex.V0)
     try:
         both = compile_pattern(pattern, reading=Reading.BOTH)
