@@ -140,7 +140,7 @@ def test_a_reading_keeps_what_both_or_either_engine_accepts():
 @given(PATTERNS, st.lists(TEXTS, min_size=1, max_size=8))
 def test_what_both_readings_accept_passes_in_python_and_the_reverse(pattern, texts):
     # A `$` before more of a pattern: Python's may stand before a last line break, which what follows then reads.
-    assume(not regex.search(r"\$(?![|)]|$)", pattern))
+    assume("$" not in pattern[:-1])
     reference = regex.compile(pattern.replace(r"\s", "[ \\n\\t]"), regex.V0)
     try:
         both = compile_pattern(pattern, reading=Reading.BOTH)
