@@ -5,7 +5,7 @@ from random import Random
 import jsonschema
 import pytest
 
-from smoldiff_training.config import DataConfig
+from smoldiff_training.base.config import DataConfig
 from smoldiff_training.data.augment import Corpus, augment
 from smoldiff_training.data.entities import Pool, replace_entities, replace_numbers
 from smoldiff_training.data.naming import join_words, words_of

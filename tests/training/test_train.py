@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from smoldiff_training.base.config import DataConfig, ModelConfig, OptimConfig
 from smoldiff_training.base.evaluate import forced_scores, parse_calls
 from smoldiff_training.base.loss import PackedLoss
 from smoldiff_training.base.model import PACKED, new_model, packed_hidden, register_packed_attention
 from smoldiff_training.base.optim import Muon, Optimizers, progress, rate_at
-from smoldiff_training.config import DataConfig, ModelConfig, OptimConfig
 from smoldiff_training.data.rows import Row
 from smoldiff_training.data.stream import Document, pack, tokenize
 

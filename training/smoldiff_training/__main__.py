@@ -7,9 +7,12 @@ accelerate launch -m smoldiff_training CONFIG.yaml     (several GPUs)
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from smoldiff_training.config import ConfigError, read_config
+
+LOOPS = {"base": "smoldiff_training.base.loop", "head": "smoldiff_training.head.loop"}
 
 
 def main(arguments: list[str]) -> int:
@@ -18,13 +21,11 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         cfg = read_config(Path(arguments[0]))
+        # torch and transformers wait until the configuration is known to be right
+        import_module(LOOPS[cfg.kind]).train(cfg)
     except ConfigError as problem:
         print(f"{arguments[0]}: {problem}", file=sys.stderr)
         return 2
-    # torch and transformers wait until the configuration is known to be right
-    from smoldiff_training.base.loop import train
-
-    train(cfg)
     return 0
 
 

@@ -1,13 +1,23 @@
-"""A training run's configuration: YAML in, frozen dataclasses out, checked before anything loads."""
+"""Reads a training run's configuration: YAML in, frozen dataclasses out, checked before anything loads.
+
+The dataclasses stand in base/config.py and head/config.py; `kind` says which one a file is read as. Their types say
+what is allowed: `Literal` for known names, the annotated numbers below for ranges.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+if TYPE_CHECKING:
+    from smoldiff_training.base.config import BaseTrainConfig
+    from smoldiff_training.head.config import HeadTrainConfig
 
 
 class ConfigError(Exception):
@@ -15,109 +25,148 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelConfig:
-    hidden_size: int = 256
-    num_layers: int = 12
-    num_heads: int = 4
-    num_kv_heads: int = 2
-    head_dim: int = 64
-    intermediate_size: int = 640
-    max_positions: int = 4096
-    rope_theta: float = 100_000.0
-    no_rope_layer_interval: int = 4
-    max_parameters: int = 10_485_760  # 20 MiB in bf16
+class Range:
+    """What a number may be, in words for the message. Not a number and the infinities are never inside."""
+
+    words: str
+    low: float
+    high: float = math.inf
+    has_low: bool = True
+    has_high: bool = True
+
+    def __contains__(self, value: float) -> bool:
+        is_above = value >= self.low if self.has_low else value > self.low
+        is_below = value <= self.high if self.has_high else value < self.high
+        return is_above and is_below and math.isfinite(value)
 
 
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    train: str
-    dev: str
-    mcp_tools: str
-    tokenizer: str
-    tokens_per_step: int = 65_536  # in each process
-    max_document_tokens: int = 2048
-    max_documents: int = 512  # in one packed row
-    loss_share: float = 0.3  # share of positions whose logits are computed
-    num_workers: int = 0  # in each process; 0 loads in the training process itself
-    synthetic_share: float = 0.17
-    no_call_share: float = 0.04
-    prefetch: int = 8
-    num_rows: int = 0  # read only the first rows; 0 reads all
+Share = Annotated[float, Range("0 to 1", 0, 1)]
+ShareBelowOne = Annotated[float, Range("0 to 1, 1 itself excluded", 0, 1, has_high=False)]
+Positive = Annotated[float, Range("more than 0", 0, has_low=False)]
+PositiveOrZero = Annotated[float, Range("0 or more", 0)]
+Count = Annotated[int, Range("1 or more", 1)]
+CountOrZero = Annotated[int, Range("0 or more", 0)]
 
-
-@dataclass(frozen=True, slots=True)
-class OptimConfig:
-    muon_lr: float = 0.004
-    adam_lr: float = 0.003
-    weight_decay: float = 0.05
-    max_grad_norm: float = 1.0
-    prompt_weight: float = 0.2  # of each sampled prompt position, against 1 for a call position
-    warmup_share: float = 0.01
-    decay_share: float = 0.6  # the last part of the budget, over which the rate falls to zero
-    max_steps: int = 0  # 0: no limit
-    max_seconds: float = 0.0  # 0: no limit; the schedule follows whichever limit is nearer
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    kind: str
-    out: str
-    data: DataConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    init: str = ""  # a model folder whose weights to start from; its shape must be `model`
-    seed: int = 0
-    compile: bool = True
-    resume: bool = True  # go on from `out` where it holds a checkpoint
-    log_every: int = 50
-    checkpoint_every_s: float = 120.0
-    eval_rows: int = 600
-    eval_batch: int = 100
+KIND_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
 def from_mapping(cls: type, raw: object, at: str = "") -> Any:
-    """`raw` as a `cls`. Raises ConfigError on an unknown or missing key or a value of the wrong type."""
+    """`raw` as a `cls`. Raises ConfigError on an unknown or missing key or a value that is not allowed."""
     if not isinstance(raw, dict):
         raise ConfigError(f"{at or 'the file'}: expected keys and values, found {raw!r}")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    prefix = f"{at}." if at else ""
     for key in raw:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(fields)}"
-            raise ConfigError(f"{at}{key}: no such key; {hint}")
+        if key not in hints:
+            raise ConfigError(f"{prefix}{key}: no such key; {nearest_key(str(key), cls)}")
     values = {}
-    for name, f in fields.items():
-        if name in raw:
-            values[name] = checked(hints[name], raw[name], f"{at}{name}")
+    for f in dataclasses.fields(cls):
+        if f.name in raw:
+            values[f.name] = checked(hints[f.name], raw[f.name], f"{prefix}{f.name}")
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{at}{name}: missing; add it")
+            raise ConfigError(f"{prefix}{f.name}: missing; add it")
     return cls(**values)
 
 
 def checked(hint: Any, value: object, at: str) -> Any:
+    """`value` as the type that `hint` says. Raises ConfigError, naming `at` and what is right."""
     if dataclasses.is_dataclass(hint):
-        return from_mapping(typing.cast(type, hint), value, f"{at}.")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return from_mapping(typing.cast(type, hint), value, at)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return in_range(checked(args[0], value, at), args[1], at)
+    if origin is Literal:
+        return known_name(value, args, at)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{at}: expected a list, found {value!r}")
+        return tuple(checked(args[0], item, f"{at}[{i}]") for i, item in enumerate(value))
+    return plain(hint, value, at)
+
+
+def plain(hint: Any, value: object, at: str) -> Any:
+    if hint is float:
+        number = as_float(value)
+        value = value if number is None else number
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{at}: expected {hint.__name__}, found {value!r}")
+        raise ConfigError(f"{at}: expected {KIND_WORDS[hint]}, found {value!r}")
     return value
 
 
-def read_config(path: Path) -> TrainConfig:
+def as_float(value: object) -> float | None:
+    """The number a value stands for. YAML 1.1 reads `1e-3` as text; only `1.0e-3` is a number to it."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value) if isinstance(value, str | int | float) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def in_range(value: float, allowed: Range, at: str) -> float:
+    if value not in allowed:
+        raise ConfigError(f"{at}: {value}; expected {allowed.words}")
+    return value
+
+
+def known_name(value: object, names: tuple[str, ...], at: str) -> str:
+    if isinstance(value, str) and value in names:
+        return value
+    raise ConfigError(f"{at}: {value!r} is not known; {nearest(str(value), names)}")
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Which of `names` was meant, or all of them where none is near."""
+    names = list(names)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+
+
+def nearest_key(word: str, cls: type) -> str:
+    """Which key was meant: one of this part, else the same or a near one of a part below it."""
+    own = [f.name for f in dataclasses.fields(cls)]
+    if difflib.get_close_matches(word, own, n=1):
+        return nearest(word, own)
+    below = {path.rsplit(".", 1)[-1]: path for path in key_paths(cls)}
+    near = difflib.get_close_matches(word, below, n=1)
+    return f"did you mean {below[near[0]]!r}?" if near else nearest(word, own)
+
+
+def key_paths(cls: type) -> Iterator[str]:
+    """The dotted keys of the parts below `cls`."""
+    for name, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            yield from (f"{name}.{f.name}" for f in dataclasses.fields(hint))
+
+
+def check_limit(max_steps: int, max_seconds: float) -> None:
+    if not (max_steps or max_seconds):
+        raise ConfigError("optim: set max_steps or max_seconds, or training never ends")
+
+
+def kinds() -> dict[str, type]:
+    # Imported here: these modules take their types from this one.
+    from smoldiff_training.base.config import BaseTrainConfig
+    from smoldiff_training.head.config import HeadTrainConfig
+
+    return {"base": BaseTrainConfig, "head": HeadTrainConfig}
+
+
+def read_config(path: Path) -> BaseTrainConfig | HeadTrainConfig:
     """The configuration in a YAML file, checked. Raises ConfigError."""
     import yaml
 
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    cfg: TrainConfig = from_mapping(TrainConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
-    if cfg.kind != "base":
-        raise ConfigError(f"kind: {cfg.kind!r} is not known; use 'base'")
-    if not (cfg.optim.max_steps or cfg.optim.max_seconds):
-        raise ConfigError("optim: set max_steps or max_seconds, or training never ends")
-    if cfg.data.max_document_tokens > min(cfg.data.tokens_per_step, cfg.model.max_positions):
-        raise ConfigError(
-            "data.max_document_tokens: more than tokens_per_step or model.max_positions; lower it"
-        )
-    return cfg
+        raise ConfigError(f"{path}: no such file; give the path of a configuration")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"not YAML: {problem}") from problem
+    if not isinstance(raw, dict):
+        raise ConfigError(f"the file: expected keys and values, found {raw!r}")
+    known = kinds()
+    if "kind" not in raw:
+        raise ConfigError(f"kind: missing; add it, one of {', '.join(known)}")
+    cfg = from_mapping(known[known_name(raw["kind"], tuple(known), "kind")], raw)
+    cfg.check()
+    return typing.cast("BaseTrainConfig | HeadTrainConfig", cfg)

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from smoldiff_training.base.config import BaseTrainConfig
 from smoldiff_training.base.model import eager_layers
-from smoldiff_training.config import TrainConfig
 
 STATE = "checkpoint.pt"
 MAX_SHARD = "14MB"  # what holds the repository refuses files of 15 MiB and more
@@ -50,7 +50,7 @@ def export_model(out: Path, model: Any, tokenizer: Any) -> None:
         path.chmod(0o644)
 
 
-def write_conditions(out: Path, cfg: TrainConfig) -> None:
+def write_conditions(out: Path, cfg: BaseTrainConfig) -> None:
     """The configuration, command, seed and versions of this run."""
     names = ("torch", "transformers", "tokenizers", "accelerate")
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.machine()

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from smoldiff_training.base.config import DataConfig
 from smoldiff_training.base.model import eager_layers, packed_hidden
-from smoldiff_training.config import DataConfig
 from smoldiff_training.data.render import calls_text, prompt_text
 from smoldiff_training.data.rows import Row, read_rows
 from smoldiff_training.data.stream import END

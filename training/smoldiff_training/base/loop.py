@@ -16,11 +16,11 @@ from smoldiff_training.base.checkpoint import (
     save_checkpoint,
     write_conditions,
 )
+from smoldiff_training.base.config import BaseTrainConfig
 from smoldiff_training.base.evaluate import forced_scores, generated_scores, held_out
 from smoldiff_training.base.loss import PackedLoss
 from smoldiff_training.base.model import PACKED, new_model, register_packed_attention
 from smoldiff_training.base.optim import Optimizers, progress, rate_at
-from smoldiff_training.config import TrainConfig
 from smoldiff_training.data.stream import packed_batches
 
 SYNC_EVERY = 10  # steps between two looks at the clock, which all processes must agree on
@@ -53,7 +53,7 @@ class Clock:
         return float(broadcast(here, from_process=0))
 
 
-def train(cfg: TrainConfig) -> None:
+def train(cfg: BaseTrainConfig) -> None:
     from accelerate import Accelerator
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -131,7 +131,7 @@ def train(cfg: TrainConfig) -> None:
     accelerator.end_training()
 
 
-def report(cfg: TrainConfig, model: Any, tokenizer: Any, log: Log) -> None:
+def report(cfg: BaseTrainConfig, model: Any, tokenizer: Any, log: Log) -> None:
     """The final scores, of the weights as they were exported."""
     from transformers import AutoModelForCausalLM
 

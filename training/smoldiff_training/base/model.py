@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoldiff_training.config import ModelConfig
+from smoldiff_training.base.config import ModelConfig
 
 PACKED = "smoldiff_packed"
 

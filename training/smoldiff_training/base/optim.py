@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoldiff_training.config import OptimConfig
+from smoldiff_training.base.config import OptimConfig
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # those of torch.optim.Muon
 

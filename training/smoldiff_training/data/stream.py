@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from smoldiff_training.config import DataConfig
+from smoldiff_training.base.config import DataConfig
 from smoldiff_training.data.aliases import collect_wordings
 from smoldiff_training.data.augment import Corpus, augment
 from smoldiff_training.data.entities import collect_pool

@@ -1,0 +1,1 @@
+"""Train the diffusion head of a frozen base."""
