@@ -31,7 +31,7 @@ from smoldiff.decode.slots import best_fill
 from smoldiff.scaffold.pieces import Language
 from smoldiff.schema.nodes import Enum, Integer, String
 from smoldiff.template.automaton import token_automaton
-from smoldiff.template.languages import slot_dfa
+from smoldiff.template.languages import length_bounds, slot_dfa
 from smoldiff.template.trie import Trie
 from smoldiff.template.vocabulary import Vocabulary
 
@@ -108,17 +108,15 @@ def measure(
     indexed: OutlinesVocabulary,
     repeat: int,
 ) -> Line:
-    lengths = (
-        (language.min_length, language.max_length) if isinstance(language, String) else (0, None)
-    )
+    shortest, longest = length_bounds(language)
 
     def build() -> Any:
         slot_dfa.cache_clear()
         return token_automaton(
             slot_dfa(language),
             vocabulary,
-            min_chars=lengths[0],
-            max_chars=lengths[1],
+            min_chars=shortest,
+            max_chars=longest,
             max_tokens=max(POSITIONS),
         )
 

@@ -88,14 +88,6 @@ def _meet(a: Dfa, b: Dfa, max_states: int) -> Dfa:
     return b if a is valid_utf8() else intersect(a, b, max_states)
 
 
-def with_length(
-    dfa: Dfa, min_length: int, max_length: int | None, max_states: int = MAX_STATES
-) -> Dfa:
-    """The decoded strings whose number of characters is within the bounds, as a product. Raises TooComplex."""
-    counts = f"{{{min_length},{'' if max_length is None else max_length}}}"
-    return intersect(dfa, compile_pattern(f"^[^]{counts}$", max_states), max_states)
-
-
 def string_content(content: Dfa | None) -> Dfa:
     """The JSON text between the quotes of the strings whose decoded content is in `content`; None: all strings.
 

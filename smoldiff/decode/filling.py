@@ -14,7 +14,7 @@ from smoldiff.scaffold.pieces import Keys, Language
 from smoldiff.scaffold.remainder import object_of_key
 from smoldiff.scaffold.style import SPACED
 from smoldiff.template.automaton import TokenAutomaton
-from smoldiff.template.languages import content_key, slot_automaton
+from smoldiff.template.languages import content_key, length_bounds, slot_automaton
 from smoldiff.template.template import Run, Template
 from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
@@ -165,8 +165,8 @@ def _grouped(runs: Sequence[Run]) -> Iterator[list[Run]]:
     groups: dict[tuple[object, ...], list[Run]] = defaultdict(list)
     for run in runs:
         language = run.slot.language
-        lengths = (getattr(language, "min_length", 0), getattr(language, "max_length", None))
-        groups[(content_key(language), lengths, run.stop - run.start)].append(run)
+        alike = (content_key(language), length_bounds(language), run.stop - run.start)
+        groups[alike].append(run)
     yield from groups.values()
 
 

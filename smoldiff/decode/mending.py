@@ -90,9 +90,7 @@ class Mending:
 
     def _turn(self, scope: str, slots: Mapping[str, str]) -> bool:
         """Turn the decision that loses least, among those inside a scope and the nearest that it hangs on."""
-        written = next(
-            (slot for slot, real in slots.items() if real == scope), _as_written(scope, slots)
-        )
+        written = _as_written(scope, slots)
         near = self._decisions.governing(written)[:2]
         candidates = {id(one): one for one in [*self._decisions.inside(written), *near]}
         by_loss = sorted(candidates.values(), key=lambda one: one.loss)

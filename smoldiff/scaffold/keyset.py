@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smoldiff.scaffold.pieces import Keys
+from smoldiff.schema.needs import with_needed
 
 
 def completed(
@@ -15,23 +16,12 @@ def completed(
     if not keys.needs and not keys.min_keys:
         return wanted, others
     names = frozenset(entry.key for entry in keys.entries if entry.is_required)
-    names = with_needed(keys, names | wanted)
+    needs = dict(keys.needs)
+    names = with_needed(names | wanted, needs)
     num_others = max(len(others), num_read)
     for entry in keys.entries:
         if len(names) + num_others >= keys.min_keys:
             break
-        names = with_needed(keys, names | {entry.key})
+        names = with_needed(names | {entry.key}, needs)
     missing = keys.min_keys - len(names) - num_others
     return names, others + (0,) * missing if keys.others else others
-
-
-def with_needed(keys: Keys, names: frozenset[str]) -> frozenset[str]:
-    """The names with all that they need, directly or not."""
-    needs = dict(keys.needs)
-    todo = list(names)
-    found = set(names)
-    while todo:
-        new = set(needs.get(todo.pop(), ())) - found
-        found |= new
-        todo += new
-    return frozenset(found)

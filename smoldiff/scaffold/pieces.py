@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from smoldiff.schema.needs import Needs
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
 
 Language = String | Integer | Number | Boolean | Enum | Opaque
@@ -67,8 +68,7 @@ class Keys:
     max_keys: int | None = None
     forbidden: tuple[str, ...] = ()
     """Keys that no member of `others` may have, beside those of the entries."""
-    needs: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """A key, and the keys that must be there with it."""
+    needs: Needs = ()
 
     @property
     def is_open(self) -> bool:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smoldiff.schema.needs import Needs
+
 
 @dataclass(frozen=True, slots=True)
 class Const:
@@ -114,8 +116,7 @@ class Object:
     max_properties: int | None = None
     forbidden: tuple[str, ...] = ()
     """Keys that no member may have, although `others` would allow them."""
-    needs: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """A key, and the keys that must be there with it."""
+    needs: Needs = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from smoldiff.errors import UnsatisfiableSchema
 from smoldiff.schema.conjunction import Conjunction, Fact
 from smoldiff.schema.keynames import KeyNames, read_key_names
 from smoldiff.schema.matching import PatternError, matches
+from smoldiff.schema.needs import Needs, with_needed
 from smoldiff.schema.nodes import Node, Object, Opaque, Others, Property, String
 from smoldiff.schema.part import Part, Schema, optional
 from smoldiff.schema.place import NO_VALUE, Place, Shared
@@ -16,7 +17,6 @@ from smoldiff.schema.pointers import child
 from smoldiff.schema.unevaluated import unevaluated_members
 
 NodeOf = Callable[[Sequence[Part]], Node]
-Needs = tuple[tuple[str, tuple[str, ...]], ...]
 _ABSENT = object()
 
 
@@ -158,7 +158,8 @@ def build_object(conjunction: Conjunction, node_of: NodeOf) -> Node:
 
 def _leave_out_unmet(draft: _Draft, needs: Needs, most: int | None) -> None:
     """Forbid the keys whose needs cannot be met: a key that cannot be there, or more keys than there may be."""
-    closures = {key: _closure(key, dict(needs)) for key, _ in needs}
+    by_key = dict(needs)
+    closures = {key: with_needed((key,), by_key) for key in by_key}
     present = {one.name for one in draft.properties}
     for key, needed in closures.items():
         is_too_much = most is not None and len(needed | draft.required) > most
@@ -171,16 +172,6 @@ def _leave_out_unmet(draft: _Draft, needs: Needs, most: int | None) -> None:
             )
         draft.properties[:] = [one for one in draft.properties if one.name != key]
         draft.forbidden.append(key)
-
-
-def _closure(key: str, needs: dict[str, tuple[str, ...]]) -> set[str]:
-    """A key with all that it needs, directly or not."""
-    found, todo = {key}, [key]
-    while todo:
-        new = set(needs.get(todo.pop(), ())) - found
-        found |= new
-        todo += new
-    return found
 
 
 def _rule(fact: Fact) -> Rule | None:

@@ -86,27 +86,21 @@ class Place:
 
     def down(self, *steps: str | int) -> Place:
         """The place of a part that every value here has."""
-        return Place(
-            self.shared,
-            child(self.pointer, *steps),
-            self.depth + 1,
-            self.num_recursions,
-            self.base,
-            self.scope,
-            _NONE,
-            self.containing,
-        )
+        return self._below(child(self.pointer, *steps), _NONE)
 
     def applied(self, *steps: str | int) -> Place:
         """The place of a schema that speaks of the same value."""
+        return self._below(child(self.pointer, *steps), self.here)
+
+    def _below(self, pointer: str, here: Targets) -> Place:
         return Place(
             self.shared,
-            child(self.pointer, *steps),
+            pointer,
             self.depth + 1,
             self.num_recursions,
             self.base,
             self.scope,
-            self.here,
+            here,
             self.containing,
         )
 

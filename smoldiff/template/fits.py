@@ -21,7 +21,7 @@ from smoldiff.scaffold.pieces import (
 )
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.schema.nodes import Integer, Number, String
-from smoldiff.template.languages import content_key, slot_automaton, slot_dfa
+from smoldiff.template.languages import content_key, length_bounds, slot_automaton, slot_dfa
 from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
 
@@ -38,7 +38,7 @@ def check_fits(scaffold: Scaffold, vocabulary: Vocabulary) -> None:
                 slot.pointer,
                 "too large or too deep to be written out at once; use mode='verified', which writes token by token",
             )
-        key = (content_key(slot.language), *_lengths(slot.language))
+        key = (content_key(slot.language), *length_bounds(slot.language))
         if key not in checked and _is_narrow(slot.language):
             checked.add(key)
             _check(slot, vocabulary)
@@ -96,7 +96,7 @@ def _is_narrow(language: Language) -> bool:
 
 
 def _check(slot: Slot, vocabulary: Vocabulary) -> None:
-    shortest, longest = _lengths(slot.language)
+    shortest, longest = length_bounds(slot.language)
     try:
         num_bytes = _num_bytes(slot_dfa(slot.language), shortest, longest)
     except NoAutomaton:  # too large to say; the slot itself will tell
@@ -128,9 +128,3 @@ def _fits(language: Language, vocabulary: Vocabulary) -> bool:
     except AutomatonTooLarge:
         return False
     return num_tokens is not None and num_tokens <= MAX_SLOT_TOKENS
-
-
-def _lengths(language: Language) -> tuple[int, int | None]:
-    if isinstance(language, String):
-        return language.min_length, language.max_length
-    return 0, None

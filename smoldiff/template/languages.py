@@ -35,9 +35,7 @@ def slot_automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) 
 
 
 def _automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) -> TokenAutomaton:
-    shortest, longest = 0, None
-    if isinstance(language, String):
-        shortest, longest = language.min_length, language.max_length
+    shortest, longest = length_bounds(language)
     return automaton_for(
         content_key(language),
         lambda: slot_dfa(language),
@@ -46,6 +44,13 @@ def _automaton(language: Language, vocabulary: Vocabulary, max_tokens: int) -> T
         max_chars=longest,
         max_tokens=max_tokens,
     )
+
+
+def length_bounds(language: Language) -> tuple[int, int | None]:
+    """The fewest and the most characters of a slot's text, None for no limit. Only strings have such bounds."""
+    if isinstance(language, String):
+        return language.min_length, language.max_length
+    return 0, None
 
 
 def _without_patterns(language: Language) -> Language:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoldiff.automata.lengths import shortest_string
-from smoldiff.automata.operations import is_finite, shortest, valid_utf8
+from smoldiff.automata.operations import intersect, is_finite, shortest, valid_utf8
 from smoldiff.automata.regex import compile_pattern
-from smoldiff.automata.strings import string_content, string_language, with_length
+from smoldiff.automata.strings import string_content, string_language
 
 
 def written(text):
@@ -83,6 +83,11 @@ LENGTHS = [
     "^(..é)*$",
     "^$",
 ]
+
+
+def with_length(content, least, most):
+    """The strings whose number of characters is within the bounds, as a product of automata."""
+    return intersect(content, compile_pattern(f"^[^]{{{least},{'' if most is None else most}}}$"))
 
 
 @settings(max_examples=150, deadline=None)
