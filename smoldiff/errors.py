@@ -14,7 +14,8 @@ SmoldiffError
 ├── ModelError                   the model or its tokenizer cannot be used
 │   ├── ModelNotFound            nothing could be loaded under that name or path
 │   ├── MissingChatTemplate      messages were given, but the tokenizer has no chat template
-│   └── UnsupportedModel         its cache cannot be cut back after a rejected draft
+│   ├── UnsupportedModel         its cache cannot be cut back after a rejected draft, or a head cannot read its states
+│   └── HeadMismatch             a head was trained for another base
 └── GenerationError              decoding ran and did not end in a valid answer; `.text` is what there is
     ├── IncompleteCall           max_tokens was reached inside a call
     └── InvalidCall              the last gate: the arguments do not validate under the schema
@@ -97,7 +98,19 @@ class MissingChatTemplate(ModelError):
 
 
 class UnsupportedModel(ModelError):
-    """The model's cache cannot be cut back after a rejected draft."""
+    """The model's cache cannot be cut back after a rejected draft, or a head cannot read its states."""
+
+
+class HeadMismatch(ModelError):
+    """A head was trained for another base. `field` says in what the two differ."""
+
+    def __init__(self, field: str, expected: object, found: object, *names: str) -> None:
+        self.field = field
+        for_base, at_hand = names
+        super().__init__(
+            f"the head was trained for {for_base or 'another base'} ({field} {expected!r}), but the base at hand, "
+            f"{at_hand or 'unnamed'}, has {found!r}; load that base, or train a head for this one: smoldiff train"
+        )
 
 
 class GenerationError(SmoldiffError):

@@ -91,7 +91,7 @@ class Decisions:
         for decision in template.decisions:
             if _is_inside(decision, branches):
                 continue
-            for question in self._questions(decision):
+            for question in self.questions(decision):
                 if _name(question) not in self.settled:
                     found.append(question)
                     if _moves_what_is_inside(question):
@@ -139,7 +139,7 @@ class Decisions:
             elif ask is Ask.MEMBERS and isinstance(piece, Keys):
                 others[pointer] = tuple(self._members(pointer, piece, one.option))
             elif ask is Ask.LENGTH:
-                lengths[pointer] = one.option + (piece.fewest if isinstance(piece, Items) else 1)
+                lengths[pointer] = one.option + fewest(one.question.decision)
             elif ask is Ask.BRANCH:
                 branches[pointer] = one.option
             elif ask is Ask.KIND:
@@ -171,30 +171,32 @@ class Decisions:
         scores[unknown] -= 1 + scores.max() - scores.min()
         return scores
 
-    def _questions(self, decision: Decision) -> Iterator[Question]:
+    def questions(self, decision: Decision) -> Iterator[Question]:
+        """What a decision leaves to be asked."""
         match decision.piece:
             case Keys():
                 yield from self._key_questions(decision, decision.piece)
             case Items() as items:
                 each = 1 if items.item is None else max(1, self.costs.of(items.item))
-                yield from _ask(decision, Ask.LENGTH, 1 + self._num_more_items(items), each)
+                num_more = self._num_more_items(items, fewest(decision))
+                yield from _ask(decision, Ask.LENGTH, 1 + num_more, each)
             case Branch(options=options):
                 yield from _ask(decision, Ask.BRANCH, len(options))
             case Repeat(item=item, max_count=most):
-                num_calls = min(most, 1 + MAX_MORE_CALLS)
-                yield from _ask(decision, Ask.LENGTH, num_calls, max(1, self.costs.of(item)))
+                num_more = min(most - fewest(decision), MAX_MORE_CALLS)
+                yield from _ask(decision, Ask.LENGTH, 1 + num_more, max(1, self.costs.of(item)))
             case Slot():
                 yield Question(decision, Ask.KIND, "", self._num_kinds(decision))
 
     def _key_questions(self, decision: Decision, keys: Keys) -> Iterator[Question]:
-        num_required = 0
-        for entry in keys.entries:
+        num_required = sum(entry.is_required for entry in keys.entries[: decision.num_read])
+        for entry in keys.entries[decision.num_read :]:
             if entry.is_required:
                 num_required += 1
             elif self.costs.is_known(entry.value):
                 yield Question(decision, Ask.KEY, entry.key, 2, max(1, self.costs.of(entry.value)))
         each = min((1 + self.costs.of(other.value) for other in keys.others), default=UNKNOWN)
-        if each >= UNKNOWN:
+        if each >= UNKNOWN or decision.num_read:
             return
         room = MAX_MORE_MEMBERS if keys.max_keys is None else keys.max_keys - num_required
         num_more = max(0, min(room, MAX_MORE_MEMBERS))
@@ -203,12 +205,12 @@ class Decisions:
         for num in range(num_members if len(keys.others) > 1 else 0):
             yield Question(decision, Ask.MEMBER, str(num), len(keys.others))
 
-    def _num_more_items(self, items: Items) -> int:
+    def _num_more_items(self, items: Items, num_least: int) -> int:
         most = items.most
         if items.is_unique and items.item is not None and not items.prefix:
             num_values = num_values_of(items.item)
             most = num_values if most is None else min(most, num_values or most)
-        room = MAX_MORE_ITEMS if most is None else most - items.fewest
+        room = MAX_MORE_ITEMS if most is None else most - num_least
         is_known = items.item is None or self.costs.is_known(items.item)
         return max(0, min(room, MAX_MORE_ITEMS)) if is_known else 0
 
@@ -256,6 +258,12 @@ class Decisions:
         if members is not None:
             num_left = most - num_required - min(len(chosen), most - num_required)
             members.option = max(0, min(members.option, num_left))
+
+
+def fewest(decision: Decision) -> int:
+    """The smallest number of items or calls that a decision leaves possible."""
+    least = decision.piece.fewest if isinstance(decision.piece, Items) else 1
+    return max(least, decision.num_read)
 
 
 def num_values_of(piece: Piece) -> int | None:

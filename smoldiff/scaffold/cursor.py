@@ -38,7 +38,7 @@ def resume(root: Piece, style: JsonStyle, prefix: str, given: Choices) -> Remain
         tuple(_joined(walk.written)),
         tuple(walk.fields),
         _over(given, walk),
-        tuple(Decision(at, piece) for at, piece in walk.decisions),
+        tuple(Decision(*found) for found in walk.decisions),
     )
 
 

@@ -34,7 +34,7 @@ class Reading:
         self.keys: list[tuple[str, frozenset[str]]] = []
         self.lengths: list[tuple[str, int]] = []
         self.branches: list[tuple[str, int]] = []
-        self.decisions: list[tuple[str, Deciding]] = []
+        self.decisions: list[tuple[str, Deciding, int]] = []
         self.furthest = 0
 
     @property

@@ -68,6 +68,8 @@ class Decision:
 
     pointer: str
     piece: Keys | Items | Branch | Repeat | Slot
+    num_read: int = 0
+    """How much of it the prefix holds: entries that are passed, items, or calls."""
 
 
 @dataclass(frozen=True, slots=True)

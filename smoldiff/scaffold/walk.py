@@ -70,7 +70,7 @@ class Walk(Reading):
         if self.is_reading or not isinstance(slot.language, Opaque):
             self.slot(slot, at)
             return
-        self.decisions.append((at, slot))
+        self.decisions.append((at, slot, 0))
         kind = self.given.kinds.get(at)
         if kind is None:
             self.slot(slot, at)
@@ -78,8 +78,8 @@ class Walk(Reading):
             self.walk(anything(slot.pointer, slot.language.types)[kind], at)
 
     def _object(self, keys: Keys, at: str) -> None:
-        if not self.is_reading and (keys.others or not all(e.is_required for e in keys.entries)):
-            self.decisions.append((at, keys))
+        if not self.is_reading and _is_open(keys, 0):
+            self.decisions.append((at, keys, 0))
         self.literal("{")
         wanted, others = self.given.keys.get(at, _NO_KEYS), self.given.others.get(at, ())
         names: list[str] = []
@@ -97,6 +97,8 @@ class Walk(Reading):
         if is_read and _has_required(keys, idx):
             raise self.fail()
         if not is_read:
+            if is_decided and _is_open(keys, idx):
+                self.decisions.append((at, keys, idx))
             present = frozenset(names)
             more, others = completed(keys, wanted | present, others, num_others)
             for entry in keys.entries[idx:]:
@@ -167,11 +169,12 @@ class Walk(Reading):
         wanted = max(self.given.lengths.get(at, 0), items.fewest)
         most = items.most
         if not self.is_reading and most != items.fewest:
-            self.decisions.append((at, items))
+            self.decisions.append((at, items, 0))
         count, is_decided = 0, self.is_reading
         while most is None or count < most:
             if self.text[self.pos] == "]" if self.is_reading else count >= wanted:
                 break
+            was_reading = self.is_reading
             if count:
                 self.literal(self.style.item_separator)
             num_left = wanted - count  # the contained items are written last
@@ -179,6 +182,8 @@ class Walk(Reading):
             piece = items.contained[-num_left] if is_contained else _item(items, count)
             self.walk(piece, f"{at}/{count}")
             count += 1
+            if was_reading and not self.is_reading and most != count:
+                self.decisions.append((at, items, count))
         if self.is_reading and count < items.min_items:
             raise self.fail()
         if is_decided:
@@ -189,7 +194,7 @@ class Walk(Reading):
         wanted = self.given.branches.get(at, 0)
         first = wanted if 0 <= wanted < len(branch.options) else 0
         if not self.is_reading:
-            self.decisions.append((at, branch))
+            self.decisions.append((at, branch, 0))
             self.walk(branch.options[first], at)
             return
         key = (id(branch), self.pos)
@@ -234,7 +239,7 @@ class Walk(Reading):
     def _repeat(self, repeat: Repeat) -> None:
         wanted = min(self.given.lengths.get("", 1), repeat.max_count)
         if not self.is_reading and repeat.max_count > 1:
-            self.decisions.append(("", repeat))
+            self.decisions.append(("", repeat, 0))
         count = 0
         while count < 1 or count < (repeat.max_count if self.is_reading else wanted):
             is_read = self.is_reading
@@ -243,6 +248,13 @@ class Walk(Reading):
                 self.lengths += [("", count + 1)] * is_read
             self.walk(repeat.item, f"/{count}")
             count += 1
+            if is_read and not self.is_reading and count < repeat.max_count:
+                self.decisions.append(("", repeat, count))
+
+
+def _is_open(keys: Keys, idx: int) -> bool:
+    """Whether something from an entry on is there by choice."""
+    return keys.is_open or not all(entry.is_required for entry in keys.entries[idx:])
 
 
 def _has_required(keys: Keys, idx: int) -> bool:

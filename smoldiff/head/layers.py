@@ -1,0 +1,99 @@
+"""One layer of the head: queries look at what the base has seen and, in both directions, at each other.
+
+The base's states come in as keys and values of every layer (DFlash, 2026); queries exist for the template alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from smoldiff.head.config import HeadConfig
+
+# Shapes: B rows, Q queries, N tokens seen, K = N + Q, A query heads, G key/value heads, E head width, H hidden size.
+
+
+class Rotary:
+    """Rotary position embedding (Su et al., 2021), computed in float32."""
+
+    def __init__(self, head_dim: int, theta: float) -> None:
+        self._frequencies = theta ** (-torch.arange(0, head_dim, 2).float() / head_dim)
+
+    def angles(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, each [B, 1, T, E / 2]."""
+        frequencies = self._frequencies.to(positions_BT.device)
+        angles_BTE = positions_BT[:, None, :, None].float() * frequencies
+        return angles_BTE.cos(), angles_BTE.sin()
+
+
+def rotated(x_BATE: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = (part.to(x_BATE.dtype) for part in angles)
+    first, second = x_BATE.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+class HeadAttention(nn.Module):
+    def __init__(self, cfg: HeadConfig) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = cfg.num_heads, cfg.num_kv_heads
+        self.head_dim = cfg.head_dim
+        wide, narrow = cfg.num_heads * cfg.head_dim, cfg.num_kv_heads * cfg.head_dim
+        self.q_proj = nn.Linear(cfg.hidden_size, wide, bias=False)
+        self.k_proj = nn.Linear(cfg.hidden_size, narrow, bias=False)
+        self.v_proj = nn.Linear(cfg.hidden_size, narrow, bias=False)
+        self.o_proj = nn.Linear(wide, cfg.hidden_size, bias=False)
+        self.q_norm = nn.RMSNorm(cfg.head_dim, eps=1e-6)
+        self.k_norm = nn.RMSNorm(cfg.head_dim, eps=1e-6)
+
+    def seen(self, fused_BNH: Tensor, angles_N: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Keys and values of what the base has seen, [B, G, N, E]; they depend on no query."""
+        keys = rotated(self.k_norm(self._split(self.k_proj(fused_BNH))), angles_N)
+        return keys, self._split(self.v_proj(fused_BNH))
+
+    def forward(
+        self,
+        x_BQH: Tensor,
+        seen: tuple[Tensor, Tensor],
+        angles_Q: tuple[Tensor, Tensor],
+        sees_BQK: Tensor,
+    ) -> Tensor:
+        q_BAQE = rotated(self.q_norm(self._split(self.q_proj(x_BQH))), angles_Q)
+        k_BGQE = rotated(self.k_norm(self._split(self.k_proj(x_BQH))), angles_Q)
+        keys = torch.cat([seen[0], k_BGQE], 2)
+        values = torch.cat([seen[1], self._split(self.v_proj(x_BQH))], 2)
+        repeats = self.num_heads // self.num_kv_heads
+        out_BAQE = nn.functional.scaled_dot_product_attention(
+            q_BAQE,
+            keys.repeat_interleave(repeats, 1),
+            values.repeat_interleave(repeats, 1),
+            sees_BQK[:, None],
+        )
+        return self.o_proj(out_BAQE.transpose(1, 2).flatten(2))
+
+    def _split(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+
+class HeadLayer(nn.Module):
+    def __init__(self, cfg: HeadConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(cfg.hidden_size, eps=1e-6)
+        self.attention = HeadAttention(cfg)
+        self.mlp_norm = nn.RMSNorm(cfg.hidden_size, eps=1e-6)
+        self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)
+
+    def forward(
+        self,
+        x_BQH: Tensor,
+        keys_BGNE: Tensor,
+        values_BGNE: Tensor,
+        angles_Q: tuple[Tensor, Tensor],
+        sees_BQK: Tensor,
+    ) -> Tensor:
+        seen = (keys_BGNE, values_BGNE)
+        x_BQH = x_BQH + self.attention(self.attention_norm(x_BQH), seen, angles_Q, sees_BQK)
+        inner = self.mlp_norm(x_BQH)
+        mlp = nn.functional.silu(self.gate_proj(inner)) * self.up_proj(inner)
+        return x_BQH + self.down_proj(mlp)

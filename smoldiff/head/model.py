@@ -1,0 +1,336 @@
+"""The diffusion head: which tokens stand at a template's open positions, all at once.
+
+Shape of DFlash (2026): fused states of a few base layers as keys and values of every layer, the base's embedding and
+LM head shared and frozen. On top a low-rank term for the dependence on the token before (DSpark, 2026), a pointer into
+what the base has seen (Vinyals et al., 2015; See et al., 2017), and a confidence. NULL and MASK have rows of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from smoldiff.head.config import HeadConfig
+from smoldiff.head.inputs import (
+    KINDS,
+    MASK,
+    MAX_INDEX,
+    MAX_OFFSET,
+    NO_TOKEN,
+    Queries,
+)
+from smoldiff.head.layers import HeadLayer, Rotary
+from smoldiff.head.memory import Memory
+from smoldiff.head.tables import Tables
+
+# Shapes: B rows, Q queries, N tokens seen, S states of a token, H hidden size of the head, D of the base, L tokens of a
+# name, K rows picked out of [B, Q], V vocabulary of the base, M tokens of a history, C width of the pointer.
+
+MAX_MATCH = 3
+"""How many tokens before a position are compared with those before a token that may be copied."""
+NUM_GATES = 4
+"""Offsets at which the base's own state at the anchor is added to the head's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the layers make of a batch."""
+
+    h_BQH: Tensor
+    memory: Memory
+    queries: Queries
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some positions of a batch, each with the tokens before it in its slot, the last one first.
+
+    rows_K (sorted), queries_K: where they stand. history_KM: token ids, NO_TOKEN where the slot begins.
+    """
+
+    rows_K: Tensor
+    queries_K: Tensor
+    history_KM: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of some positions. A token's probability: (1 - copy) * softmax(logits) + copy * (pointers at that token)."""
+
+    logits_KV: Tensor
+    """[K, V + 1] float32; NULL is the last column."""
+    copy_K: Tensor
+    """Probability that the token is copied."""
+    pointers_KN: Tensor
+    """Where it is copied from; each row sums to 1."""
+    ids_KN: Tensor
+    """The tokens that are pointed at."""
+    confidence_K: Tensor
+    """Logit of the chance that the best token is right."""
+
+    def log_probs_KV(self) -> Tensor:
+        """[K, V + 1] float32."""
+        plain_KV = self.logits_KV.softmax(-1)
+        copied_KV = torch.zeros_like(plain_KV).scatter_add_(1, self.ids_KN, self.pointers_KN)
+        copy_K1 = self.copy_K[:, None]
+        return ((1 - copy_K1) * plain_KV + copy_K1 * copied_KV).clamp(min=1e-20).log()
+
+    def log_probs_at(self, tokens_KT: Tensor) -> Tensor:
+        """The same for some tokens of each row: [K, T], differentiable, without a second [K, V]."""
+        lse_K1 = self.logits_KV.logsumexp(-1, keepdim=True)
+        plain_KT = (self.logits_KV.gather(1, tokens_KT) - lse_K1).exp()
+        copied_KT = torch.stack(
+            [(self.pointers_KN * (self.ids_KN == t[:, None])).sum(1) for t in tokens_KT.unbind(1)], 1
+        )
+        copy_K1 = self.copy_K[:, None]
+        return ((1 - copy_K1) * plain_KT + copy_K1 * copied_KT).clamp(min=1e-20).log()
+
+
+class DiffusionHead(nn.Module):
+    """A head for one base: `for_base` draws a new one, `from_pretrained` loads one."""
+
+    def __init__(self, cfg: HeadConfig) -> None:
+        super().__init__()
+        self.config = cfg
+        size, base_size = cfg.hidden_size, cfg.base.hidden_size
+        self.fuse = nn.Linear(len(cfg.taps) * base_size, size, bias=False)
+        self.fuse_norm = nn.RMSNorm(size, eps=1e-6)
+        self.token_in = nn.Linear(base_size, size, bias=False)
+        self.name_in = nn.Linear(base_size, size, bias=False)
+        self.mask = nn.Parameter(torch.zeros(size))
+        self.kinds = nn.Parameter(torch.zeros(len(KINDS), size))
+        self.indices = nn.Parameter(torch.zeros(MAX_INDEX, size))
+        self.fed = nn.Parameter(torch.zeros(size))
+        self.layers = nn.ModuleList(HeadLayer(cfg) for _ in range(cfg.num_layers))
+        self.norm = nn.RMSNorm(size, eps=1e-6)
+        self.out = nn.Linear(size, base_size, bias=False)
+        self.null = nn.Linear(size, 1)
+        self.decision = nn.Linear(size, 1)
+        if cfg.has_slot_positions:
+            self.places = nn.Parameter(torch.zeros(MAX_OFFSET, size))
+        if cfg.has_anchor:
+            self.anchor_in = nn.Linear(size, size, bias=False)
+            self.anchor_gates = nn.Parameter(torch.eye(NUM_GATES)[0].clone())
+        if cfg.has_markov:
+            self.markov_token = nn.Linear(base_size, cfg.markov_rank, bias=False)
+            self.markov_state = nn.Linear(size, cfg.markov_rank, bias=False)
+            self.markov_out = nn.Linear(cfg.markov_rank, size, bias=False)
+        if cfg.has_copy:
+            self.copy_query = nn.Linear(size, cfg.copy_dim, bias=False)
+            self.copy_key = nn.Linear(size, cfg.copy_dim, bias=False)
+            self.copy_matches = nn.Parameter(torch.arange(MAX_MATCH + 1).float())
+            self.copy_gate = nn.Linear(size, 1)
+        if cfg.has_confidence:
+            self.confidence = nn.Linear(size, 1)
+        self._rotary = Rotary(cfg.head_dim, cfg.rope_theta)
+        self._is_checkpointing = False
+        self._reset()
+
+    def _reset(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for layer in self.layers:
+            nn.init.zeros_(layer.attention.o_proj.weight)
+            nn.init.zeros_(layer.down_proj.weight)
+        for table in (self.mask, self.kinds, self.indices, self.fed):
+            nn.init.normal_(table, std=0.1)
+        if self.config.has_slot_positions:
+            nn.init.normal_(self.places, std=0.1)
+        nn.init.zeros_(self.out.weight)  # the first guess is the base's own where it has one
+        if self.config.has_markov:
+            nn.init.zeros_(self.markov_out.weight)
+        if self.config.has_copy:
+            nn.init.constant_(self.copy_gate.bias, -2.0)
+
+    @classmethod
+    def for_base(cls, model: Any, **sizes: Any) -> DiffusionHead:
+        """A new head for a `smoldiff.Model`; `sizes` are fields of HeadConfig, the rest follows from the base.
+
+        `num_taps` says how many layers of the base are read (default 5). Raises UnsupportedModel where the base's layout
+        is none that a head can read.
+        """
+        from smoldiff.head.checkpoint import new_config
+
+        return cls(new_config(model, **sizes))
+
+    @classmethod
+    def from_pretrained(cls, name: str, *, revision: str | None = None) -> DiffusionHead:
+        """The head in a folder, or in a Hugging Face repository. Raises ModelNotFound, ModelError."""
+        from smoldiff.head.checkpoint import load_head
+
+        return load_head(cls, name, revision)
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
+        """Write `head.json` and `head.safetensors`. The base's own weights are not in it."""
+        from smoldiff.head.checkpoint import save_head
+
+        save_head(self, Path(folder), dtype)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes; returns the address of the commit."""
+        from smoldiff.head.checkpoint import upload_head
+
+        return upload_head(self, repo_id, private, token)
+
+    def table_parameters(self) -> list[nn.Parameter]:
+        """Parameters with one row for each of some things, which an optimiser of matrices must not mix."""
+        tables = [self.kinds, self.indices]
+        return [*tables, self.places] if self.config.has_slot_positions else tables
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Compute the layers again in the backward pass instead of keeping what they computed."""
+        self._is_checkpointing = True
+
+    def remember(self, ids_BN: Tensor, states_BNS: Tensor, lengths_B: Tensor, start: int = 0) -> Memory:
+        """What the head keeps of tokens that the base has seen; the first of them is the `start`-th of its row."""
+        fused_BNH = self.fuse_norm(self.fuse(states_BNS.to(self.fuse.weight.dtype)))
+        positions_1N = torch.arange(start, start + ids_BN.shape[1], device=ids_BN.device)[None]
+        angles = self._rotary.angles(positions_1N)
+        seen = [layer.attention.seen(fused_BNH, angles) for layer in self.layers]
+        copy_BNC = self.copy_key(fused_BNH) if self.config.has_copy else fused_BNH[..., :0]
+        return Memory(
+            ids_BN,
+            lengths_B,
+            fused_BNH,
+            states_BNS[..., -self.config.base.hidden_size :],
+            tuple(keys for keys, _ in seen),
+            tuple(values for _, values in seen),
+            copy_BNC,
+        )
+
+    def encode(self, memory: Memory, queries: Queries, tables: Tables) -> Encoded:
+        """One denoise step."""
+        x_BQH = self._inputs(memory.fused_BNH, queries, tables)
+        angles_Q = self._rotary.angles(queries.anchor_BQ + 1 + queries.offset_BQ)
+        sees_BQK = _sees(memory, queries)
+        for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
+            args = (x_BQH, keys, values, angles_Q, sees_BQK)
+            x_BQH = (
+                checkpoint(layer, *args, use_reentrant=False)
+                if self._is_checkpointing and self.training
+                else layer(*args)
+            )
+        return Encoded(self.norm(x_BQH), memory, queries)
+
+    def _inputs(self, fused_BNH: Tensor, queries: Queries, tables: Tables) -> Tensor:
+        token_BQ1 = (queries.token_BQ != MASK)[..., None]
+        tokens = self.token_in(_normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask))
+        x_BQH = torch.where(token_BQ1, tokens, self.mask)
+        x_BQH = x_BQH + self.name_in(self._names(queries.names_BQL, tables))
+        x_BQH = x_BQH + self.kinds[queries.kind_BQ] + self.indices[queries.index_BQ]
+        x_BQH = x_BQH + queries.is_fed_BQ[..., None].to(x_BQH.dtype) * self.fed
+        if self.config.has_slot_positions:
+            x_BQH = x_BQH + self.places[queries.place_BQ.clamp(max=MAX_OFFSET - 1)]
+        if self.config.has_anchor:
+            x_BQH = x_BQH + self.anchor_in(_at(fused_BNH, queries.anchor_BQ))
+        return x_BQH
+
+    def _names(self, names_BQL: Tensor, tables: Tables) -> Tensor:
+        """The mean of a name's token embeddings."""
+        is_token = (names_BQL != NO_TOKEN)[..., None]
+        tokens = _normed(tables.embedding_VH[names_BQL.clamp(min=0)], self.mask) * is_token
+        return tokens.sum(2) / is_token.sum(2).clamp(min=1).to(tokens.dtype)
+
+    def decide(self, encoded: Encoded) -> Tensor:
+        """A score for each query that is an option of a question, [B, Q] float32."""
+        return self.decision(encoded.h_BQH)[..., 0].float()
+
+    def scores(self, encoded: Encoded, at: Rows, tables: Tables) -> Scores:
+        """Scores of the tokens at some positions, given the tokens before them."""
+        u_KH = self._behind(encoded.h_BQH[at.rows_K, at.queries_K], at.history_KM, tables)
+        out_KD = self.out(u_KH)
+        if self.config.has_anchor:
+            out_KD = out_KD + self._anchored(encoded, at)
+        logits_KV = nn.functional.linear(out_KD.to(tables.lm_head_VH.dtype), tables.lm_head_VH)
+        null_K1 = self.null(u_KH).float()
+        if not self.config.has_null_row:
+            null_K1 = logits_KV[:, -1:].float()
+        logits_KV = torch.cat([logits_KV.float(), null_K1], 1)
+        copy_K, pointers_KN = self._copied(encoded, at, u_KH)
+        confidence_K = (
+            self.confidence(u_KH)[:, 0].float()
+            if self.config.has_confidence
+            else logits_KV.new_zeros(len(logits_KV))
+        )
+        ids_KN = encoded.memory.ids_BN[at.rows_K]
+        return Scores(logits_KV, copy_K, pointers_KN, ids_KN, confidence_K)
+
+    def _behind(self, h_KH: Tensor, history_KM: Tensor, tables: Tables) -> Tensor:
+        """The states of positions, moved by the token in front of each."""
+        if not self.config.has_markov:
+            return h_KH
+        before_K = history_KM[:, 0]
+        is_token = (before_K != NO_TOKEN)[:, None]
+        tokens = _normed(tables.embedding_VH[before_K.clamp(min=0)], self.mask) * is_token
+        inner = nn.functional.silu(self.markov_token(tokens) + self.markov_state(h_KH))
+        return h_KH + self.markov_out(inner)
+
+    def _anchored(self, encoded: Encoded, at: Rows) -> Tensor:
+        """The base's final state at the anchor, as much of it as counts at each offset."""
+        anchors_K = encoded.queries.anchor_BQ[at.rows_K, at.queries_K]
+        offsets_K = encoded.queries.offset_BQ[at.rows_K, at.queries_K]
+        final_KD = encoded.memory.final_BND[at.rows_K, anchors_K]
+        gates_K = torch.where(
+            offsets_K < NUM_GATES, self.anchor_gates[offsets_K.clamp(max=NUM_GATES - 1)], 0.0
+        )
+        return gates_K[:, None].to(self.out.weight.dtype) * final_KD.to(self.out.weight.dtype)
+
+    def _copied(self, encoded: Encoded, at: Rows, u_KH: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each token is copied, [K], and from where, [K, N]: float32 probabilities."""
+        memory = encoded.memory
+        ids_KN = memory.ids_BN[at.rows_K]
+        if not self.config.has_copy:
+            return u_KH.new_zeros(len(u_KH)).float(), torch.zeros_like(ids_KN, dtype=torch.float32)
+        scores_KN = _products(self.copy_query(u_KH), memory.copy_BNC, at.rows_K).float()
+        matches_KN = matched(ids_KN, at.history_KM)
+        scores_KN = scores_KN * self.config.copy_dim**-0.5 + self.copy_matches.float()[matches_KN]
+        is_seen_KN = memory.is_seen_BN[at.rows_K]
+        pointers_KN = scores_KN.masked_fill(~is_seen_KN, -torch.inf).softmax(-1)
+        return self.copy_gate(u_KH)[:, 0].float().sigmoid(), pointers_KN
+
+
+def _products(query_KC: Tensor, keys_BNC: Tensor, rows_K: Tensor) -> Tensor:
+    """Each query times all keys of its row, [K, N]; `rows_K` is sorted."""
+    if len(keys_BNC) == 1:
+        return query_KC @ keys_BNC[0].T
+    counts_B = torch.bincount(rows_K, minlength=len(keys_BNC))
+    rank_K = torch.arange(len(rows_K), device=rows_K.device) - (counts_B.cumsum(0) - counts_B)[rows_K]
+    query_BRC = query_KC.new_zeros(len(keys_BNC), int(counts_B.max()), query_KC.shape[1])
+    query_BRC = query_BRC.index_put((rows_K, rank_K), query_KC)
+    return (query_BRC @ keys_BNC.mT)[rows_K, rank_K]
+
+
+def matched(ids_KN: Tensor, history_KM: Tensor) -> Tensor:
+    """How many tokens in front of each token equal the last ones of the history: [K, N] int64, at most MAX_MATCH."""
+    is_same_KN = torch.ones_like(ids_KN, dtype=torch.bool)
+    num_KN = torch.zeros_like(ids_KN)
+    for m in range(min(MAX_MATCH, history_KM.shape[1])):
+        before_KN = nn.functional.pad(ids_KN, (m + 1, 0), value=MASK - 1)[:, : ids_KN.shape[1]]
+        is_same_KN = is_same_KN & (before_KN == history_KM[:, m, None])
+        num_KN = num_KN + is_same_KN
+    return num_KN
+
+
+def _sees(memory: Memory, queries: Queries) -> Tensor:
+    """[B, Q, N + Q]: what was seen, and the queries of the same block. Padding sees itself, so that nothing is NaN."""
+    block_BQ = queries.block_BQ
+    seen_BQN = memory.is_seen_BN[:, None].expand(-1, block_BQ.shape[1], -1)
+    return torch.cat([seen_BQN, block_BQ[:, :, None] == block_BQ[:, None]], 2)
+
+
+def _at(x_BNH: Tensor, index_BQ: Tensor) -> Tensor:
+    return x_BNH.gather(1, index_BQ[..., None].expand(-1, -1, x_BNH.shape[2]))
+
+
+def _normed(embedded: Tensor, like: Tensor) -> Tensor:
+    """Token embeddings of length 1 a dimension: their scale differs from base to base."""
+    return nn.functional.rms_norm(embedded.float(), embedded.shape[-1:], eps=1e-6).to(like.dtype)
+
