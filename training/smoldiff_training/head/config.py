@@ -33,7 +33,7 @@ class SourceConfig:
     """One place that rows come from."""
 
     format: Format
-    path: str  # a file, a folder, or a name on the Hugging Face hub
+    path: str  # a file, a folder, or owner/name[:config][@split] on the Hugging Face hub
     weight: Positive = 1.0  # how often a row of it is drawn, relative to 1
     limit: CountOrZero = 0  # rows read at most; 0: all
 
