@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from random import Random
@@ -70,13 +71,26 @@ def load_rows(cfg: HeadDataConfig) -> LoadedRows:
 
     A row is dropped if it equals an earlier one, or asks what a row of `exclude` or `dev` asks.
     """
-    held_out = {key for path in (*cfg.exclude, cfg.dev) for key in question_keys(path)}
+    files = [("data.dev", cfg.dev), *((f"data.exclude[{i}]", p) for i, p in enumerate(cfg.exclude))]
+    held_out: set[Key] = set()
+    for at, path in files:
+        with located(at):
+            held_out.update(question_keys(path))
     seen: set[Key] = set()
-    return LoadedRows(
-        tuple(
-            load_source(s, f"data.sources[{i}]", held_out, seen) for i, s in enumerate(cfg.sources)
-        )
-    )
+    loaded = []
+    for i, source in enumerate(cfg.sources):
+        with located(f"data.sources[{i}]"):
+            loaded.append(load_source(source, held_out, seen))
+    return LoadedRows(tuple(loaded))
+
+
+@contextmanager
+def located(at: str) -> Iterator[None]:
+    """Puts the key of the configuration before what a SourceError says."""
+    try:
+        yield
+    except SourceError as problem:
+        raise SourceError(f"{at}: {problem}") from problem
 
 
 def question_keys(path: str) -> Iterator[Key]:
@@ -88,7 +102,7 @@ def question_keys(path: str) -> Iterator[Key]:
             raise SourceError(f"{path}: row {i + 1}: {problem}") from problem
 
 
-def load_source(cfg: SourceConfig, at: str, held_out: set[Key], seen: set[Key]) -> LoadedSource:
+def load_source(cfg: SourceConfig, held_out: set[Key], seen: set[Key]) -> LoadedSource:
     """The usable rows of a source, their keys added to `seen`."""
     report = SourceReport(cfg.path)
     rows = []
@@ -100,7 +114,7 @@ def load_source(cfg: SourceConfig, at: str, held_out: set[Key], seen: set[Key]) 
             seen.add(answer_key(row))
             rows.append(row)
     report.num_rows = len(rows)
-    check_usable(cfg, at, report)
+    check_usable(cfg, report)
     return LoadedSource(cfg.weight, tuple(rows), report)
 
 
@@ -143,15 +157,15 @@ def fault_of(row: Row, held_out: set[Key], seen: set[Key]) -> tuple[str, str]:
     return "", ""
 
 
-def check_usable(cfg: SourceConfig, at: str, report: SourceReport) -> None:
+def check_usable(cfg: SourceConfig, report: SourceReport) -> None:
     """Raise SourceError where most rows are unreadable: the format is another, and what is left would be an accident."""
     if 2 * report.dropped[UNREADABLE] > report.num_read:
         raise SourceError(
-            f"{at}: {report.dropped[UNREADABLE]} of {report.num_read} rows of {cfg.path} are not in the format"
+            f"{report.dropped[UNREADABLE]} of {report.num_read} rows of {cfg.path} are not in the format"
             f" {cfg.format!r}; {report.examples[UNREADABLE]}; set `format` to the one it is in"
         )
     if not report.num_rows:
-        raise SourceError(f"{at}: no usable row; {report}; take another file or leave it out")
+        raise SourceError(f"no usable row; {report}; take another file or leave it out")
 
 
 def weighted_rows(loaded: LoadedRows, num_rows: int, seed: int) -> list[Row]:
