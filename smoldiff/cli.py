@@ -1,5 +1,6 @@
-"""The command line: `smoldiff call`, `smoldiff explain`, `smoldiff demo`."""
+"""The command line: `smoldiff call`, `explain`, `demo`, `train` and `doctor`."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -107,6 +108,38 @@ def demo() -> None:
     from smoldiff.show import run_demo
 
     run_demo(out)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file; training/configs has examples")],
+) -> None:
+    """Train as a configuration says. On several GPUs: accelerate launch -m smoldiff_training CONFIG."""
+    from smoldiff.doctor.packages import missing_for
+
+    missing = missing_for("train")
+    if missing:
+        fail(f"training needs {', '.join(missing)}; pip install 'smoldiff[train]'")
+    # Training lies above the library, which therefore names it only here. It comes in the same wheel: an entry point
+    # would add nothing but metadata that an editable install can hold in an older form.
+    training = importlib.import_module("smoldiff_training.__main__")
+    raise typer.Exit(training.main([str(config)]))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON line for machines")] = False,
+) -> None:
+    """Say whether this machine can serve and train, and what to change; status 1 if it cannot serve."""
+    from smoldiff.doctor.probe import probe
+    from smoldiff.doctor.report import examine, print_report
+
+    report = examine(probe())
+    if as_json:
+        print(report.to_json())
+    else:
+        print_report(out, report)
+    raise typer.Exit(0 if report.can("serve") else 1)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import smoldiff.cli
 from smoldiff.cli import app
 from smoldiff.decode.result import CallResult, Stats, ToolCall
+from smoldiff.doctor.machine import Trial
 from smoldiff.errors import SmoldiffError
 from smoldiff.show import print_result, statistics
 
@@ -162,3 +163,46 @@ def test_explain_for_a_model_that_is_not_there_is_our_error(tools, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or it retries for long
     result = run("explain", tools, "--model", "no/such-model-anywhere")
     assert isinstance(result.exception, SmoldiffError)
+
+
+def test_training_without_its_extra_names_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("smoldiff.doctor.packages.missing_for", lambda extra: ["pyyaml"])
+    result = run("train", str(tmp_path / "config.yaml"))
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line == "smoldiff: training needs pyyaml; pip install 'smoldiff[train]'"
+
+
+def test_a_wrong_training_configuration_is_one_line_and_status_2(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("kind: bass\n")
+    result = run("train", str(config))
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{config}: kind: 'bass' is not known; did you mean 'base'?")
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_training_ends_with_the_status_of_the_trainer(monkeypatch, status):
+    arguments = []
+
+    def main(given):
+        arguments.extend(given)
+        return status
+
+    monkeypatch.setattr("smoldiff_training.__main__.main", main)
+    assert run("train", "config.yaml").exit_code == status
+    assert arguments == ["config.yaml"]
+
+
+def test_the_doctor_ends_with_status_0_where_a_machine_can_serve():
+    result = run("doctor", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["can_serve"]
+
+
+def test_the_doctor_ends_with_status_1_where_a_machine_cannot_serve(monkeypatch):
+    monkeypatch.setattr("smoldiff.doctor.probe.try_bundled_model", lambda: Trial("no memory"))
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "can serve: no, because of bundled model" in result.stdout

@@ -1,0 +1,1 @@
+"""What this machine can do: probed once, then judged by pure functions."""
