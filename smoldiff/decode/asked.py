@@ -67,7 +67,17 @@ class Asker:
         kind, index = KIND_IDS[kind_of(one.slot.language, one.pointer)], index_of(one.pointer)
         names = self.name(key_of(one.pointer))
         queries = tuple(
-            Query(SLOTS, kind, anchor.index, offset, first + offset, index, anchor.is_fed, token, names)
+            Query(
+                SLOTS,
+                kind,
+                anchor.index,
+                offset,
+                first + offset,
+                index,
+                anchor.is_fed,
+                token,
+                names,
+            )
             for offset, token in enumerate(tokens)
         )
         return SlotQueries(one, known_ids, first, queries)

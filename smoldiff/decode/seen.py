@@ -39,7 +39,12 @@ class Seen:
 
     @classmethod
     def of(
-        cls, vocabulary: Vocabulary, num_prompt: int, written: Sequence[int], draft: Draft, num_right: int
+        cls,
+        vocabulary: Vocabulary,
+        num_prompt: int,
+        written: Sequence[int],
+        draft: Draft,
+        num_right: int,
     ) -> Seen:
         """After a pass over the tokens `written` and the draft behind them, of all of which `num_right` were right."""
         fed_ids = (*written, *draft.ids)

@@ -88,7 +88,10 @@ def save_head(head: DiffusionHead, folder: Path, dtype: torch.dtype) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in head.state_dict().items()}
+    state = {
+        name: value.detach().to("cpu", dtype).contiguous()
+        for name, value in head.state_dict().items()
+    }
     _replace(folder / WEIGHTS_FILE, lambda path: save_file(state, path, metadata={"format": "pt"}))
     text = json.dumps(head.config.to_json(), indent=2, ensure_ascii=False) + "\n"
     _replace(folder / CONFIG_FILE, lambda path: Path(path).write_text(text, encoding="utf-8"))

@@ -85,7 +85,8 @@ class Scores:
         lse_K1 = self.logits_KV.logsumexp(-1, keepdim=True)
         plain_KT = (self.logits_KV.gather(1, tokens_KT) - lse_K1).exp()
         copied_KT = torch.stack(
-            [(self.pointers_KN * (self.ids_KN == t[:, None])).sum(1) for t in tokens_KT.unbind(1)], 1
+            [(self.pointers_KN * (self.ids_KN == t[:, None])).sum(1) for t in tokens_KT.unbind(1)],
+            1,
         )
         copy_K1 = self.copy_K[:, None]
         return ((1 - copy_K1) * plain_KT + copy_K1 * copied_KT).clamp(min=1e-20).log()
@@ -189,7 +190,9 @@ class DiffusionHead(nn.Module):
         """Compute the layers again in the backward pass instead of keeping what they computed."""
         self._is_checkpointing = True
 
-    def remember(self, ids_BN: Tensor, states_BNS: Tensor, lengths_B: Tensor, start: int = 0) -> Memory:
+    def remember(
+        self, ids_BN: Tensor, states_BNS: Tensor, lengths_B: Tensor, start: int = 0
+    ) -> Memory:
         """What the head keeps of tokens that the base has seen; the first of them is the `start`-th of its row."""
         fused_BNH = self.fuse_norm(self.fuse(states_BNS.to(self.fuse.weight.dtype)))
         positions_1N = torch.arange(start, start + ids_BN.shape[1], device=ids_BN.device)[None]
@@ -222,7 +225,9 @@ class DiffusionHead(nn.Module):
 
     def _inputs(self, fused_BNH: Tensor, queries: Queries, tables: Tables) -> Tensor:
         token_BQ1 = (queries.token_BQ != MASK)[..., None]
-        tokens = self.token_in(_normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask))
+        tokens = self.token_in(
+            _normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask)
+        )
         x_BQH = torch.where(token_BQ1, tokens, self.mask)
         x_BQH = x_BQH + self.name_in(self._names(queries.names_BQL, tables))
         x_BQH = x_BQH + self.kinds[queries.kind_BQ] + self.indices[queries.index_BQ]
@@ -302,7 +307,9 @@ def _products(query_KC: Tensor, keys_BNC: Tensor, rows_K: Tensor) -> Tensor:
     if len(keys_BNC) == 1:
         return query_KC @ keys_BNC[0].T
     counts_B = torch.bincount(rows_K, minlength=len(keys_BNC))
-    rank_K = torch.arange(len(rows_K), device=rows_K.device) - (counts_B.cumsum(0) - counts_B)[rows_K]
+    rank_K = (
+        torch.arange(len(rows_K), device=rows_K.device) - (counts_B.cumsum(0) - counts_B)[rows_K]
+    )
     query_BRC = query_KC.new_zeros(len(keys_BNC), int(counts_B.max()), query_KC.shape[1])
     query_BRC = query_BRC.index_put((rows_K, rank_K), query_KC)
     return (query_BRC @ keys_BNC.mT)[rows_K, rank_K]
@@ -333,4 +340,3 @@ def _at(x_BNH: Tensor, index_BQ: Tensor) -> Tensor:
 def _normed(embedded: Tensor, like: Tensor) -> Tensor:
     """Token embeddings of length 1 a dimension: their scale differs from base to base."""
     return nn.functional.rms_norm(embedded.float(), embedded.shape[-1:], eps=1e-6).to(like.dtype)
-

@@ -87,7 +87,7 @@ def unroll(
     remainder = scaffold.resume(prefix, choices)
     ids: list[int] = []
     runs: list[Run] = []
-    for piece in _joined(remainder):
+    for piece in joined(remainder):
         if isinstance(piece, Gap):
             num_masks = budget(
                 piece.slot.language, lambda text: len(vocabulary.encode_bytes(text.encode()))
@@ -109,7 +109,7 @@ def unroll(
     )
 
 
-def _joined(remainder: Remainder) -> list[list[Part] | Gap]:
+def joined(remainder: Remainder) -> list[list[Part] | Gap]:
     """Gaps, and the literals between them together."""
     joined: list[list[Part] | Gap] = []
     for piece in remainder.pieces:

@@ -1,0 +1,197 @@
+"""Denoise steps: a head fills all open slots of a template at once, surest positions first.
+
+Inside a slot the tokens are taken from left to right, because the head's low-rank term and its pointer look at the tokens
+before; that costs no pass of the head. Every token is one from which the slot's language can still be completed.
+Commitment in the order of confidence follows MaskGIT (Chang et al., 2022), re-masking by the best confidence so far RCR
+(2025), budgets that grow the self-adaptive masks of dLLM-CtrlGen (2025).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smoldiff.decode.asked import SlotQueries
+from smoldiff.decode.walking import Walker
+from smoldiff.head.inputs import MASK, NO_TOKEN, Queries, Query
+from smoldiff.head.memory import Memory
+from smoldiff.head.model import MAX_MATCH, DiffusionHead, Encoded, Rows
+from smoldiff.head.tables import Tables
+from smoldiff.template.automaton import TokenAutomaton
+from smoldiff.template.languages import slot_automaton
+from smoldiff.template.token_classes import AutomatonTooLarge
+from smoldiff.template.vocabulary import Vocabulary
+
+# Shapes: V vocabulary, U tokens of a slot's automaton, K slots that are filled side by side.
+
+
+@dataclass(slots=True)
+class SlotFill:
+    """What stands in a slot: its tokens from the slot's start, each with the chance that it is right."""
+
+    asked: SlotQueries
+    token_ids: list[int]
+    chances: list[float]
+    is_ended: bool
+    """Whether the text ends inside its positions."""
+
+    @property
+    def confidence(self) -> float:
+        return math.prod(self.chances)
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A head at work on one answer."""
+
+    head: DiffusionHead
+    tables: Tables
+    vocabulary: Vocabulary
+    on_step: Callable[[int, Sequence[SlotFill]], None] | None = field(default=None)
+    """Called after each step; for a display."""
+
+    @torch.inference_mode()
+    def fill(self, memory: Memory, asked: Sequence[SlotQueries], num_steps: int) -> list[SlotFill]:
+        """The slots' texts after `num_steps` steps. Slots without an automaton stay empty and unended."""
+        fills = self._step(memory, asked)
+        for step in range(1, num_steps):
+            self._show(step - 1, fills)
+            kept = _surest(fills, step / num_steps)
+            again = self._step(memory, [_committed(one, kept) for one in fills])
+            fills = [_better(old, new) for old, new in zip(fills, again, strict=True)]
+        self._show(num_steps - 1, fills)
+        return fills
+
+    def _show(self, step: int, fills: Sequence[SlotFill]) -> None:
+        if self.on_step is not None:
+            self.on_step(step, fills)
+
+    def _step(self, memory: Memory, asked: Sequence[SlotQueries]) -> list[SlotFill]:
+        rows: list[Query] = [query for one in asked for query in one.queries]
+        encoded = self.head.encode(memory, Queries.of([rows], memory.ids_BN.device), self.tables)
+        starts = np.cumsum([0, *(len(one.queries) for one in asked)])
+        chains = [
+            _Chain(one, int(start), self._automaton(one))
+            for one, start in zip(asked, starts, strict=False)
+        ]
+        while live := [chain for chain in chains if not chain.is_done]:
+            self._advance(encoded, live)
+        return [chain.filled() for chain in chains]
+
+    def _automaton(self, one: SlotQueries) -> TokenAutomaton | None:
+        try:
+            num_positions = one.first_place + len(one.queries)
+            return slot_automaton(one.open_slot.slot.language, self.vocabulary, num_positions)
+        except (AutomatonTooLarge, ValueError):
+            return None
+
+    def _advance(self, encoded: Encoded, chains: Sequence[_Chain]) -> None:
+        device = encoded.h_BQH.device
+        at = Rows(
+            torch.zeros(len(chains), dtype=torch.long, device=device),
+            torch.tensor([chain.query for chain in chains], device=device),
+            torch.tensor([chain.history() for chain in chains], device=device),
+        )
+        scores = self.head.scores(encoded, at, self.tables)
+        chances = scores.confidence_K.sigmoid().tolist()
+        log_probs_KV = scores.log_probs_KV().float().cpu().numpy()
+        for chain, log_probs_V, chance in zip(chains, log_probs_KV, chances, strict=True):
+            chain.take(log_probs_V, chance)
+
+
+class _Chain:
+    """One slot while its tokens are taken."""
+
+    def __init__(self, asked: SlotQueries, start: int, automaton: TokenAutomaton | None) -> None:
+        self._asked, self._start = asked, start
+        self._tokens = list(asked.known_ids[: asked.first_place])
+        self._chances = [1.0] * len(self._tokens)
+        self._num_positions = asked.first_place + len(asked.queries)
+        self._walker = None if automaton is None else Walker(automaton, self._num_positions)
+        self.is_done = automaton is None or automaton.is_empty
+        self._is_ended = False
+        if self._walker is not None and not self.is_done:
+            self.is_done = not self._walker.take_all(self._tokens)
+        while not self.is_done and self._fixed() != MASK:
+            self._append(self._fixed(), 1.0)
+
+    @property
+    def query(self) -> int:
+        """The position that is filled next, among all queries."""
+        return self._start + len(self._tokens) - self._asked.first_place
+
+    def history(self) -> list[int]:
+        """The tokens before it, the last one first."""
+        last = self._tokens[::-1][:MAX_MATCH]
+        return last + [NO_TOKEN] * (MAX_MATCH - len(last))
+
+    def take(self, log_probs_V: np.ndarray, chance: float) -> None:
+        """Fill the position with the best token that may stand there, or end the slot."""
+        assert self._walker is not None
+        token_ids = self._walker.automaton.token_ids
+        column, best = -1, -np.inf
+        if self._walker.num_left:
+            allowed_U = self._walker.allowed()
+            if allowed_U.any():
+                scores_U = np.where(allowed_U, log_probs_V[token_ids], -np.inf)
+                column = int(scores_U.argmax())
+                best = float(scores_U[column])
+        if self._walker.may_end and log_probs_V[-1] >= best:
+            self._chances.append(chance)
+            self.is_done = self._is_ended = True
+        elif column >= 0:
+            self._append(int(token_ids[column]), chance)
+            while not self.is_done and self._fixed() != MASK:
+                self._append(self._fixed(), 1.0)
+        else:
+            self.is_done = True
+
+    def _fixed(self) -> int:
+        """The token that stands at the next position already, or MASK."""
+        idx = len(self._tokens) - self._asked.first_place
+        return self._asked.queries[idx].token_id if idx < len(self._asked.queries) else MASK
+
+    def _append(self, token_id: int, chance: float) -> None:
+        assert self._walker is not None
+        if not self._walker.take(token_id):
+            self.is_done = True
+            return
+        self._tokens.append(token_id)
+        self._chances.append(chance)
+        if len(self._tokens) == self._num_positions:
+            self.is_done = True
+            self._is_ended = self._walker.may_end and not self._walker.allowed().any()
+
+    def filled(self) -> SlotFill:
+        return SlotFill(self._asked, self._tokens, self._chances, self._is_ended)
+
+
+def _surest(fills: Sequence[SlotFill], share: float) -> float:
+    """The chance above which that share of all positions lies."""
+    chances = sorted((c for one in fills for c in one.chances), reverse=True)
+    return chances[min(len(chances) - 1, int(share * len(chances)))] if chances else 1.0
+
+
+def _committed(fill: SlotFill, least: float) -> SlotQueries:
+    """The slot's queries with the sure tokens in place; the others are masked again."""
+    asked = fill.asked
+    queries = list(asked.queries)
+    num_known = len(asked.known_ids)
+    for place in range(max(num_known, asked.first_place), len(fill.token_ids)):
+        idx = place - asked.first_place
+        token = fill.token_ids[place] if fill.chances[place] > least else MASK
+        queries[idx] = replace(queries[idx], token_id=token)
+    return replace(asked, queries=tuple(queries))
+
+
+def _better(old: SlotFill, new: SlotFill) -> SlotFill:
+    """The new fill, with the best chance so far where a token stayed the same."""
+    for place, (a, b) in enumerate(zip(old.token_ids, new.token_ids, strict=False)):
+        if a == b:
+            new.chances[place] = max(new.chances[place], old.chances[place])
+    return SlotFill(old.asked, new.token_ids, new.chances, new.is_ended)

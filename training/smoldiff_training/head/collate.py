@@ -1,0 +1,62 @@
+"""Examples as one batch of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smoldiff.head.inputs import NO_TOKEN, stacked
+from smoldiff.head.model import MAX_MATCH
+from smoldiff_training.data.targets import Target
+from smoldiff_training.head.examples import IGNORED, NO_GROUP, Example
+
+# Shapes: B examples, N tokens that the base is fed, Q queries, M tokens of a history, T best tokens of the base, G questions.
+
+Batch = dict[str, Tensor]
+
+
+def collate(examples: Sequence[Example], targets: Sequence[Target]) -> Batch:
+    """Padded to the longest of the batch. `targets` are those that the examples were made of."""
+    shape = (len(examples), max(1, *(len(one.labelled) for one in examples)))
+    top_k = targets[0].topk_ids.shape[1]
+    num_fed = max(len(one.ids) for one in examples)
+    arrays: dict[str, Any] = {
+        "ids_BN": np.zeros((len(examples), num_fed), dtype=np.int64),
+        "lengths_B": np.array([len(one.ids) for one in examples]),
+        "prompts_B": np.array([one.num_prompt for one in examples]),
+        "label_BQ": np.full(shape, IGNORED, dtype=np.int64),
+        "history_BQM": np.full((*shape, MAX_MATCH), NO_TOKEN, dtype=np.int64),
+        "slot_BQ": np.zeros(shape, dtype=np.int64),
+        "share_BQ": np.ones(shape, dtype=np.float32),
+        "teacher_ids_BQT": np.zeros((*shape, top_k), dtype=np.int64),
+        "teacher_p_BQT": np.zeros((*shape, top_k), dtype=np.float32),
+        "group_BQ": np.full(shape, NO_GROUP, dtype=np.int64),
+        "is_right_BQ": np.zeros(shape, dtype=bool),
+    }
+    implicit: list[bool] = []
+    has_implicit: list[bool] = []
+    for b, (one, target) in enumerate(zip(examples, targets, strict=True)):
+        arrays["ids_BN"][b, : len(one.ids)] = one.ids
+        for q, row in enumerate(one.labelled):
+            arrays["label_BQ"][b, q] = row.label
+            arrays["history_BQM"][b, q] = row.history
+            arrays["slot_BQ"][b, q] = row.slot
+            arrays["share_BQ"][b, q] = row.masked_share
+            if row.teacher >= 0:
+                arrays["teacher_ids_BQT"][b, q] = target.topk_ids[row.teacher]
+                arrays["teacher_p_BQT"][b, q] = np.exp(
+                    target.topk_logp[row.teacher].astype(np.float32)
+                )
+            if row.group >= 0:
+                arrays["group_BQ"][b, q] = row.group + len(implicit)
+                arrays["is_right_BQ"][b, q] = row.is_right_option
+        implicit += one.implicit
+        has_implicit += one.has_implicit
+    arrays["implicit_G"] = np.array(implicit, dtype=bool)
+    arrays["has_implicit_G"] = np.array(has_implicit, dtype=bool)
+    queries = stacked([[row.query for row in one.labelled] for one in examples])
+    return {name: torch.from_numpy(array) for name, array in {**arrays, **queries}.items()}

@@ -1,0 +1,203 @@
+"""What a head pays for: the right token, the base's own distribution, the right decision, an honest confidence.
+
+Cross entropy and total variation as in DSpark (2026), weighted by the chance that a position is reached (D-PACE, 2026).
+Logits exist for one chunk of masked positions at a time, and are computed again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from smoldiff.head.inputs import Queries
+from smoldiff.head.memory import Memory
+from smoldiff.head.model import DiffusionHead, Encoded, Rows
+from smoldiff.head.tables import Tables
+from smoldiff.head.taps import Taps
+from smoldiff_training.head.collate import Batch
+from smoldiff_training.head.config import LossConfig
+from smoldiff_training.head.examples import IGNORED, NULL
+
+# Shapes: B examples, N tokens fed, Q queries, K positions with a label, V vocabulary, T best tokens of the base, G questions.
+
+
+@dataclass(frozen=True, eq=False)
+class PositionLosses:
+    """Of each position with a label, in nats."""
+
+    cross_entropy_K: Tensor
+    variation_K: Tensor
+    confidence_K: Tensor
+    entropy_K: Tensor
+    log_p_K: Tensor
+    """Log-probability of the label, without a gradient."""
+    is_best_K: Tensor
+    """Whether the label is the head's best token."""
+
+
+class HeadLoss(nn.Module):
+    """The loss of a batch. The base is frozen, and no parameter of this module."""
+
+    def __init__(self, head: DiffusionHead, base: Any, cfg: LossConfig) -> None:
+        super().__init__()
+        self.head, self.cfg = head, cfg
+        self._base = (
+            base,
+        )  # in a tuple: its weights are not trained, saved or sent to other processes
+        self._tables = (Tables.of(base),)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss, and what it is made of."""
+        memory = self._remember(batch)
+        queries = Queries(**{f.name: batch[f.name] for f in fields(Queries)})
+        encoded = self.head.encode(memory, queries, self._tables[0])
+        tokens, metrics = self._token_loss(encoded, batch)
+        decisions, more = decision_loss(self.head.decide(encoded), batch)
+        loss = tokens + self.cfg.decision_weight * decisions
+        return loss, {"loss": loss.detach(), **metrics, **more}
+
+    def _remember(self, batch: Batch) -> Memory:
+        ids_BN, lengths_B = batch["ids_BN"], batch["lengths_B"]
+        taps = Taps(self.head.config.taps)
+        with torch.no_grad(), taps.reading(self._base[0]):
+            # Padding stands behind the text, where a causal model never looks back from.
+            self._base[0](input_ids=ids_BN, use_cache=False, logits_to_keep=1)
+        if not self.head.config.has_template_states:
+            lengths_B = batch["prompts_B"]
+        return self.head.remember(ids_BN, taps.states_BTS(), lengths_B)
+
+    def _token_loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        label_BQ = batch["label_BQ"]
+        rows_K, queries_K = (label_BQ != IGNORED).nonzero(as_tuple=True)
+        size = self.cfg.chunk_rows
+        parts = [
+            checkpoint(self._positions, encoded, batch, rows, at, use_reentrant=False)
+            for rows, at in zip(rows_K.split(size), queries_K.split(size), strict=True)
+        ]
+        each = PositionLosses(*(torch.cat(one) for one in zip(*parts, strict=True)))
+        label_K = label_BQ[rows_K, queries_K]
+        weight_K = self._weights(each, label_K, rows_K, queries_K, batch)
+        cfg = self.cfg
+        loss_K = (
+            cfg.ce_weight * each.cross_entropy_K
+            + cfg.tv_weight * each.variation_K
+            + cfg.confidence_weight * each.confidence_K
+            - cfg.entropy_weight * each.entropy_K
+        )
+        total = weight_K.sum().clamp(min=1e-6)
+        return (weight_K * loss_K).sum() / total, self._metrics(each, label_K, weight_K)
+
+    def _positions(
+        self, encoded: Encoded, batch: Batch, rows_K: Tensor, queries_K: Tensor
+    ) -> tuple[Tensor, ...]:
+        at = Rows(rows_K, queries_K, batch["history_BQM"][rows_K, queries_K])
+        scores = self.head.scores(encoded, at, self._tables[0])
+        label_K = batch["label_BQ"][rows_K, queries_K]
+        column_K = torch.where(label_K == NULL, scores.logits_KV.shape[1] - 1, label_K)
+        teacher_KT = batch["teacher_ids_BQT"][rows_K, queries_K]
+        wanted_KT = torch.cat([column_K[:, None], teacher_KT], 1)
+        log_p_KT = scores.log_probs_at(wanted_KT)
+        cross_entropy_K = -log_p_KT[:, 0]
+        smoothing = self.cfg.label_smoothing
+        if smoothing:
+            mean_K = -scores.logits_KV.log_softmax(-1).mean(-1)
+            cross_entropy_K = (1 - smoothing) * cross_entropy_K + smoothing * mean_K
+        variation_K = variation(log_p_KT[:, 1:].exp(), batch["teacher_p_BQT"][rows_K, queries_K])
+        with torch.no_grad():
+            is_best_K = scores.log_probs_KV().argmax(-1) == column_K
+        confidence_K = nn.functional.binary_cross_entropy_with_logits(
+            scores.confidence_K, is_best_K.float(), reduction="none"
+        )
+        entropy_K = torch.zeros_like(cross_entropy_K)
+        if self.cfg.entropy_weight:
+            entropy_K = torch.special.entr(scores.logits_KV.softmax(-1)).sum(-1)
+        log_p_K = log_p_KT[:, 0].detach()
+        return cross_entropy_K, variation_K, confidence_K, entropy_K, log_p_K, is_best_K
+
+    def _weights(
+        self,
+        each: PositionLosses,
+        label_K: Tensor,
+        rows_K: Tensor,
+        queries_K: Tensor,
+        batch: Batch,
+    ) -> Tensor:
+        slot_K = batch["slot_BQ"][rows_K, queries_K]
+        block_K = batch["block_BQ"][rows_K, queries_K]
+        is_first_K = starts_of_runs(rows_K, block_K, slot_K)
+        reach_K = exclusive_sums(each.log_p_K, is_first_K).mul(self.cfg.reach_alpha).exp()
+        is_null_K = label_K == NULL
+        was_null_K = torch.cat([is_null_K.new_zeros(1), is_null_K[:-1]]) & ~is_first_K
+        weight_K = torch.where(is_null_K & was_null_K, self.cfg.null_weight, reach_K)
+        if self.cfg.mdlm_weighting:
+            weight_K = weight_K / batch["share_BQ"][rows_K, queries_K].clamp(min=0.05)
+        return weight_K
+
+    def _metrics(
+        self, each: PositionLosses, label_K: Tensor, weight_K: Tensor
+    ) -> dict[str, Tensor]:
+        is_token_K = label_K != NULL
+        num_tokens = is_token_K.sum().clamp(min=1)
+        right = (each.is_best_K & is_token_K).sum() / num_tokens
+        total = weight_K.sum().clamp(min=1e-6)
+        return {
+            "cross_entropy": (each.cross_entropy_K.detach() * weight_K).sum() / total,
+            "variation": each.variation_K.detach().mean(),
+            "confidence_loss": each.confidence_K.detach().mean(),
+            "token_accuracy": right,
+            "num_positions": is_token_K.sum(),
+        }
+
+
+def variation(p_KT: Tensor, base_KT: Tensor) -> Tensor:
+    """Total variation between the head and the base, each over the base's best tokens and one rest; 0 without a base."""
+    rest_K, base_rest_K = 1 - p_KT.sum(1), 1 - base_KT.sum(1)
+    distance_K = ((p_KT - base_KT).abs().sum(1) + (rest_K - base_rest_K).abs()) / 2
+    return torch.where(base_KT.sum(1) > 0, distance_K, 0.0)
+
+
+def starts_of_runs(*keys: Tensor) -> Tensor:
+    """Where any of the keys differs from the element before."""
+    is_first_K = torch.zeros_like(keys[0], dtype=torch.bool)
+    is_first_K[:1] = True
+    for key in keys:
+        is_first_K[1:] |= key[1:] != key[:-1]
+    return is_first_K
+
+
+def exclusive_sums(x_K: Tensor, is_first_K: Tensor) -> Tensor:
+    """For each element the sum of those before it in its run."""
+    before_K = x_K.cumsum(0) - x_K
+    start_K = torch.where(is_first_K, torch.arange(len(x_K), device=x_K.device), 0)
+    return before_K - before_K[start_K.cummax(0).values]
+
+
+def decision_loss(scores_BQ: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean cross entropy over the questions, and the share that is answered right."""
+    group_BQ = batch["group_BQ"]
+    num_groups = len(batch["implicit_G"])
+    if not num_groups:
+        zero = scores_BQ.sum() * 0.0
+        return zero, {"decision_loss": zero.detach(), "decision_accuracy": zero.detach() + 1.0}
+    is_option_BQ = group_BQ >= 0
+    scores_K, group_K = scores_BQ[is_option_BQ], group_BQ[is_option_BQ]
+    is_right_K = batch["is_right_BQ"][is_option_BQ]
+    least = torch.where(batch["has_implicit_G"], 0.0, -torch.inf)  # the option without a query
+    top_G = least.scatter_reduce(0, group_K, scores_K.detach(), "amax")
+    implicit_G = torch.where(batch["has_implicit_G"], (-top_G).exp(), 0.0)
+    sums_G = implicit_G.index_add(0, group_K, (scores_K - top_G[group_K]).exp())
+    right_G = torch.zeros_like(top_G).index_add(0, group_K, scores_K * is_right_K)
+    loss_G = sums_G.log() + top_G - right_G
+    has_label_G = (
+        batch["implicit_G"]
+        .clone()
+        .index_put_((group_K[is_right_K],), torch.tensor(True, device=group_K.device))
+    )
+    loss_G = torch.where(has_label_G, loss_G, 0.0)
+    accuracy = ((right_G.detach() >= top_G) & has_label_G).float().mean()
+    loss = loss_G.mean()
+    return loss, {"decision_loss": loss.detach(), "decision_accuracy": accuracy}
