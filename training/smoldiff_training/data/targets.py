@@ -53,6 +53,9 @@ class TargetOptions:
     batch_rows: int = 64
 
 
+DEFAULT_OPTIONS = TargetOptions()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """The base's own answer to a row."""
@@ -102,7 +105,7 @@ class TargetMaker:
     """Makes targets with one model; tools that come again are planned once."""
 
     model: Model
-    options: TargetOptions = TargetOptions()
+    options: TargetOptions = DEFAULT_OPTIONS
     _plans: OrderedDict[str, Plan] = field(default_factory=OrderedDict, repr=False)
 
     def make(self, rows: Sequence[Row]) -> Made:
