@@ -1,20 +1,14 @@
-"""What a run leaves behind: its state, its weights as a plain model folder, and its conditions."""
+"""What a run leaves behind: its state, and its weights as a plain model folder."""
 
 from __future__ import annotations
 
 import copy
-import json
 import os
-import platform
-import sys
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from smoldiff_training.base.config import BaseTrainConfig
 from smoldiff_training.base.model import eager_layers
 
 STATE = "checkpoint.pt"
@@ -48,18 +42,3 @@ def export_model(out: Path, model: Any, tokenizer: Any) -> None:
     tokenizer.save_pretrained(out)
     for path in out.iterdir():
         path.chmod(0o644)
-
-
-def write_conditions(out: Path, cfg: BaseTrainConfig) -> None:
-    """The configuration, command, seed and versions of this run."""
-    names = ("torch", "transformers", "tokenizers", "accelerate")
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.machine()
-    conditions = {
-        "config": asdict(cfg),
-        "command": " ".join(sys.argv[1:]),
-        "seed": cfg.seed,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
-        "devices": f"{max(torch.cuda.device_count(), 1)} x {device}",
-    }
-    (out / "run.json").write_text(json.dumps(conditions, indent=2) + "\n", encoding="utf-8")

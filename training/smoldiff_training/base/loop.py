@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -10,47 +9,17 @@ from typing import Any
 
 import torch
 
-from smoldiff_training.base.checkpoint import (
-    export_model,
-    load_checkpoint,
-    save_checkpoint,
-    write_conditions,
-)
+from smoldiff_training.base.checkpoint import export_model, load_checkpoint, save_checkpoint
 from smoldiff_training.base.config import BaseTrainConfig
 from smoldiff_training.base.evaluate import forced_scores, generated_scores, held_out
 from smoldiff_training.base.loss import PackedLoss
 from smoldiff_training.base.model import PACKED, new_model, register_packed_attention
-from smoldiff_training.base.optim import Optimizers, progress, rate_at
+from smoldiff_training.base.optim import base_optimizers, rate_at
 from smoldiff_training.data.stream import packed_batches
+from smoldiff_training.optim.schedule import progress
+from smoldiff_training.record import Clock, Log, write_conditions
 
 SYNC_EVERY = 10  # steps between two looks at the clock, which all processes must agree on
-
-
-class Log:
-    """JSON lines beside the checkpoint, and the same on the screen. Silent in all processes but the first."""
-
-    def __init__(self, path: Path, is_on: bool) -> None:
-        self.path, self.is_on = path, is_on
-
-    def __call__(self, **row: Any) -> None:
-        if self.is_on:
-            line = json.dumps(row)
-            print(line, flush=True)
-            with self.path.open("a", encoding="utf-8") as out:
-                out.write(line + "\n")
-
-
-class Clock:
-    """Seconds trained, those before a restart included, as the first process counts them."""
-
-    def __init__(self, accelerator: Any, before_s: float) -> None:
-        self.accelerator, self.start = accelerator, time.monotonic() - before_s
-
-    def agreed_s(self) -> float:
-        from accelerate.utils import broadcast
-
-        here = torch.tensor(time.monotonic() - self.start, device=self.accelerator.device)
-        return float(broadcast(here, from_process=0))
 
 
 def train(cfg: BaseTrainConfig) -> None:
@@ -72,7 +41,7 @@ def train(cfg: BaseTrainConfig) -> None:
     if saved:
         model.load_state_dict(saved["model"])
     model.to(accelerator.device)
-    optimizers = Optimizers(model, cfg.optim)
+    optimizers = base_optimizers(model, cfg.optim)
     if saved:
         optimizers.load_state_dict(saved["optimizers"])
     step, used = (saved["step"], saved["used"]) if saved else (0, 0.0)

@@ -1,0 +1,1 @@
+"""Optimisers and learning rates, for the base and the head alike."""
