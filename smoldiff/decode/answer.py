@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from smoldiff.decode.draft import EMPTY, Draft
+from smoldiff.decode.draft import EMPTY, Draft, cut_draft
 from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.forbidding import Ban, ForbiddingMatcher
 from smoldiff.decode.grammar import Matcher
@@ -69,13 +69,16 @@ class Answer:
         self.stats.ms["draft"] += 1e3 * (time.perf_counter() - start)
         return pending + list(self._draft.ids), 1 + len(self._draft.ids)
 
-    def take(self, logits_TV: Tensor) -> int:
+    def take(self, logits_TV: Tensor, states_TS: Tensor | None = None) -> int:
         """Accept the longest right prefix of the draft and one token of the base's own.
 
         Returns how many tokens of the row stay in the base's cache.
         """
         start = time.perf_counter()
         self.chooser.look(logits_TV)
+        if self.drafter is not None and states_TS is not None:
+            fed = [*self.prompt_ids, *self.ids, *self._draft.ids][self._num_fed :]
+            self.drafter.see(fed, states_TS, self._num_fed)
         held = len(self.prompt_ids) + len(self.ids)
         num_accepted = self._accept()
         self._count(num_accepted)
@@ -207,10 +210,3 @@ class Answer:
     def text(self) -> str:
         """What is written. Raises UnicodeDecodeError inside a character."""
         return self.vocabulary.bytes_of(self.ids).decode()
-
-
-def cut_draft(draft: Draft, num_tokens: int) -> Draft:
-    """The first tokens of a draft."""
-    if len(draft.ids) <= num_tokens:
-        return draft
-    return Draft(draft.ids[:num_tokens], draft.ends[:num_tokens], draft.text, draft.spans)

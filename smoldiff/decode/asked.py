@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 from smoldiff.decode.scores import Ask, Question
 from smoldiff.decode.seen import Anchor, Seen
@@ -15,6 +16,7 @@ from smoldiff.schema.pointers import escape, steps
 from smoldiff.template.vocabulary import Vocabulary
 
 KIND_IDS = {name: idx for idx, name in enumerate(KINDS)}
+MAX_NAME_CHARS = 64
 _DATES = ("date", "time", "date-time")
 
 
@@ -40,12 +42,11 @@ class SlotQueries:
     queries: tuple[Query, ...]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Asker:
-    """Writes queries. Token ids of names are kept, since the same keys come back."""
+    """Writes queries."""
 
     vocabulary: Vocabulary
-    _names: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def slots(self, seen: Seen, open_slots: Sequence[OpenSlot]) -> list[SlotQueries]:
         """Queries of the slots, which are in the order of the answer's text."""
@@ -65,7 +66,7 @@ class Asker:
         num_positions = max(one.num_positions, len(known_ids) + 1)
         tokens = (*known_ids[first:], *(MASK,) * (num_positions - len(known_ids)))
         kind, index = KIND_IDS[kind_of(one.slot.language, one.pointer)], index_of(one.pointer)
-        names = self.name(key_of(one.pointer))
+        names = name_ids(self.vocabulary, key_of(one.pointer))
         queries = tuple(
             Query(
                 SLOTS,
@@ -93,7 +94,7 @@ class Asker:
         return [self._option(kind, anchor, idx, text) for idx, text in enumerate(texts)]
 
     def _option(self, kind: int, anchor: Anchor, index: int, text: str) -> Query:
-        names = self.name(text)
+        names = name_ids(self.vocabulary, text)
         return Query(DECISIONS, kind, anchor.index, 0, 0, index, anchor.is_fed, MASK, names)
 
     def _place(self, seen: Seen, question: Question) -> Anchor:
@@ -115,13 +116,12 @@ class Asker:
             case _:
                 return Anchor(behind, 0, is_fed=False)
 
-    def name(self, text: str) -> tuple[int, ...]:
-        """The first tokens of a key's or an option's text."""
-        known = self._names.get(text)
-        if known is None:
-            ids = self.vocabulary.encode_bytes(text[:64].encode()) if text else []
-            known = self._names[text] = tuple(ids[:MAX_NAME_TOKENS])
-        return known
+
+@lru_cache(maxsize=1 << 14)
+def name_ids(vocabulary: Vocabulary, text: str) -> tuple[int, ...]:
+    """The first tokens of a key's or an option's text."""
+    ids = vocabulary.encode_bytes(text[:MAX_NAME_CHARS].encode()) if text else []
+    return tuple(ids[:MAX_NAME_TOKENS])
 
 
 def kind_of(language: Language, pointer: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from smoldiff.decode.scores import Question, Scorer
 from smoldiff.errors import RequestError
+from smoldiff.scaffold.cursor import Remainder
 from smoldiff.template.template import Run, Template
 
 # Shapes: B slots, P positions of each, U tokens that may stand in them, N options of a question.
@@ -18,7 +19,9 @@ MAX_SCORE = 1e9
 """Larger scores, infinite ones too, count as this much: what scores -inf is the last to be taken, but it is there."""
 
 
-def decide(scorer: Scorer, template: Template, questions: Sequence[Question]) -> list[Tensor]:
+def decide(
+    scorer: Scorer, template: Template | Remainder, questions: Sequence[Question]
+) -> list[Tensor]:
     """For each question its scores, float64 [N] on the CPU. Raises RequestError for what are no scores."""
     scores = scorer.decide(template, questions)
     if not isinstance(scores, Sequence) or len(scores) != len(questions):

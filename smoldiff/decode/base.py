@@ -7,6 +7,7 @@ own position ids; a layer without positions needs nothing more.
 
 import inspect
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from smoldiff.errors import UnsupportedModel
+from smoldiff.head.taps import Taps
 
 # Shapes: B rows, T tokens fed in one pass, C cached columns, V logits, H heads, D head width.
 
@@ -24,6 +26,9 @@ class Passes(Protocol):
 
     def forward(self, feeds: Sequence[Sequence[int]], num_logits: Sequence[int]) -> list[Tensor]:
         """Append `feeds[b]` to each row b; return its last `num_logits[b]` logits, [num_logits[b], V] float."""
+
+    def states(self) -> list[Tensor | None]:
+        """For each row of the last pass the states that were asked for, [len(feed), S]; None where none were."""
 
     def cut(self, lengths: Sequence[int]) -> None:
         """Keep only the first `lengths[b]` tokens of each row."""
@@ -47,8 +52,8 @@ class Base(Protocol):
     def tie_tolerance(self) -> float:
         """Two logits closer than this may swap when the same tokens are computed in a pass of another width."""
 
-    def open(self) -> Passes:
-        """Start a batch with an empty cache."""
+    def open(self, taps: Sequence[int] = ()) -> Passes:
+        """Start a batch with an empty cache; its passes also give the states behind the layers `taps`."""
 
 
 class HFBase:
@@ -85,17 +90,19 @@ class HFBase:
     def takes_logits_to_keep(self) -> bool:
         return "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
-    def open(self) -> "HFPasses":
-        return HFPasses(self)
+    def open(self, taps: Sequence[int] = ()) -> "HFPasses":
+        return HFPasses(self, taps)
 
 
 class HFPasses:
     """Rows are padded on the left of the cache; a pass after the first pads its feeds on the right."""
 
-    def __init__(self, base: HFBase) -> None:
+    def __init__(self, base: HFBase, taps: Sequence[int] = ()) -> None:
         self._base = base
         self._cache = DynamicCache()
         self._lengths: list[int] = []
+        self._taps = Taps(taps) if taps else None
+        self._states: list[Tensor | None] = []
 
     @torch.inference_mode()
     def forward(self, feeds: Sequence[Sequence[int]], num_logits: Sequence[int]) -> list[Tensor]:
@@ -113,9 +120,17 @@ class HFPasses:
             for n, s in zip(self._lengths, shift, strict=True)
         ]
         first_logit = min(s + len(f) - n for s, f, n in zip(shift, feeds, num_logits, strict=True))
-        logits_BTV = self._call(
-            rows, positions, self._attention(feeds, shift, width), width - first_logit
-        )
+        with self._taps.reading(self._base.model) if self._taps else nullcontext():
+            logits_BTV = self._call(
+                rows, positions, self._attention(feeds, shift, width), width - first_logit
+            )
+        self._states = [None] * len(feeds)
+        if self._taps:
+            states_BTS = self._taps.states_BTS()
+            self._states = [
+                states_BTS[b, s : s + len(f)]
+                for b, (s, f) in enumerate(zip(shift, feeds, strict=True))
+            ]
         out = [
             logits_BTV[b, s + len(f) - n - first_logit : s + len(f) - first_logit]
             for b, (s, f, n) in enumerate(zip(shift, feeds, num_logits, strict=True))
@@ -124,6 +139,9 @@ class HFPasses:
         self._columns_before = self._columns() - width
         self._lengths = [n + len(f) for n, f in zip(self._lengths, feeds, strict=True)]
         return out
+
+    def states(self) -> list[Tensor | None]:
+        return self._states
 
     def _call(
         self, rows: list[list[int]], positions: list[list[int]], mask: Tensor | None, keep: int

@@ -11,7 +11,7 @@ from smoldiff.decode import asking
 from smoldiff.decode.scores import MAX_RANK, RANKS, Ask, Question, Scorer
 from smoldiff.scaffold.anything import anything, num_scalars
 from smoldiff.scaffold.cost import UNKNOWN, Costs
-from smoldiff.scaffold.cursor import Choices, Decision
+from smoldiff.scaffold.cursor import Choices, Decision, Remainder
 from smoldiff.scaffold.pieces import (
     Branch,
     Items,
@@ -64,7 +64,7 @@ class Decisions:
     num_asked: int = 0
     """How often the scorer was asked."""
 
-    def settle(self, template: Template, room: int) -> bool:
+    def settle(self, template: Template | Remainder, room: int) -> bool:
         """Decide what the template leaves open; False if that is nothing.
 
         Options that make the answer longer are taken, the surest first, as long as they add at most `room` slots.
@@ -84,7 +84,7 @@ class Decisions:
                 self._limit_keys(decision.pointer, decision.piece, decision.piece.max_keys)
         return True
 
-    def _open_questions(self, template: Template) -> list[Question]:
+    def _open_questions(self, template: Template | Remainder) -> list[Question]:
         """What the template leaves open, but not inside a choice that is open itself: another may be taken."""
         found: list[Question] = []
         branches: set[str] = set()
@@ -146,7 +146,7 @@ class Decisions:
                 kinds[pointer] = one.option
         return Choices(keys, lengths, branches, others, kinds)
 
-    def _asked(self, template: Template, questions: Seq[Question]) -> list[Tensor]:
+    def _asked(self, template: Template | Remainder, questions: Seq[Question]) -> list[Tensor]:
         self.num_asked += 1
         scores = asking.decide(self.scorer, template, questions)
         return [self._allowed(q, one) for q, one in zip(questions, scores, strict=True)]

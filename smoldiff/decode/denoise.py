@@ -45,7 +45,7 @@ class SlotFill:
         return math.prod(self.chances)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Denoiser:
     """A head at work on one answer."""
 
@@ -54,6 +54,22 @@ class Denoiser:
     vocabulary: Vocabulary
     on_step: Callable[[int, Sequence[SlotFill]], None] | None = field(default=None)
     """Called after each step; for a display."""
+    num_passes: int = 0
+    """How often the head ran."""
+
+    @torch.inference_mode()
+    def remember(self, ids: Sequence[int], states_TS: Tensor, start: int) -> Memory:
+        """What the head keeps of tokens that the base has just seen, the `start`-th of their row first."""
+        device = states_TS.device
+        ids_1T = torch.tensor([ids], device=device)
+        return self.head.remember(
+            ids_1T, states_TS[None], torch.tensor([len(ids)], device=device), start
+        )
+
+    def encode(self, memory: Memory, queries: Sequence[Query]) -> Encoded:
+        """One pass of the head."""
+        self.num_passes += 1
+        return self.head.encode(memory, Queries.of([queries], memory.ids_BN.device), self.tables)
 
     @torch.inference_mode()
     def fill(self, memory: Memory, asked: Sequence[SlotQueries], num_steps: int) -> list[SlotFill]:
@@ -73,7 +89,7 @@ class Denoiser:
 
     def _step(self, memory: Memory, asked: Sequence[SlotQueries]) -> list[SlotFill]:
         rows: list[Query] = [query for one in asked for query in one.queries]
-        encoded = self.head.encode(memory, Queries.of([rows], memory.ids_BN.device), self.tables)
+        encoded = self.encode(memory, rows)
         starts = np.cumsum([0, *(len(one.queries) for one in asked)])
         chains = [
             _Chain(one, int(start), self._automaton(one))

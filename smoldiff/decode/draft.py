@@ -77,3 +77,10 @@ def make_draft(
     ids = tokenise(vocabulary, written, parts)
     text = "".join(text for text, _ in parts).encode()
     return Draft(ids, tuple(vocabulary.ends(ids)), text, tuple(spans))
+
+
+def cut_draft(draft: Draft, num_tokens: int) -> Draft:
+    """The first tokens of a draft."""
+    if len(draft.ids) <= num_tokens:
+        return draft
+    return Draft(draft.ids[:num_tokens], draft.ends[:num_tokens], draft.text, draft.spans)

@@ -2,6 +2,7 @@
 
 `scaffold`  literals, default decisions, and options of which only one is left; it stops at the first open slot
 `copy`      slots that have begun are continued from the prompt
+`diffusion` a head fills all slots at once (decode.head_drafter)
 `parallel`  all slots are drafted at once: each verify pass also predicts, at every slot and decision behind the first
             error, what would come there; the next draft takes it (Jacobi decoding, Santilli et al., 2023, with the
             structure known)
@@ -9,6 +10,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from smoldiff.decode.copying import CopySource
 from smoldiff.decode.draft import EMPTY, Draft, Span, make_draft, write_draft
@@ -19,7 +22,7 @@ from smoldiff.scaffold.pieces import holds_content
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.template.vocabulary import Vocabulary
 
-DRAFTERS = ("scaffold", "copy", "parallel")
+DRAFTERS = ("scaffold", "copy", "parallel", "diffusion")
 
 
 def parse_drafter(drafter: str | Sequence[str]) -> frozenset[str]:
@@ -51,6 +54,14 @@ class Drafter:
     source: CopySource
     choices: Choices = NO_CHOICES
     guesses: dict[str, Guess] = field(default_factory=dict)
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """The base's layers whose states `see` is shown."""
+        return ()
+
+    def see(self, fed: Sequence[int], states_TS: Tensor, start: int) -> None:
+        """Take the base's states at the tokens `fed`, the first of which is the `start`-th of prompt and answer."""
 
     @property
     def num_candidates(self) -> int:
@@ -102,6 +113,9 @@ class Drafter:
         if "parallel" in self.parts and draft.ids and self._text is not None:
             Reading(self, draft, num_accepted + 1, candidates).run()
 
+    def confirm(self, span: Span, text: str) -> None:
+        """The base would write a slot as it was drafted, behind what was drafted before it."""
+
     def resume_choices(self, drafted: bytes) -> None:
         """Take over the decisions that the text so far, continued by `drafted`, implies."""
         try:
@@ -147,6 +161,7 @@ class Reading:
         while t < len(self.draft.ids):
             if self.candidates[t][0] == self.draft.ids[t]:
                 if self.draft.ends[t] > span.end:
+                    self.drafter.confirm(span, self._content(span, span.end))
                     return t + 1
                 t += 1
                 continue

@@ -13,11 +13,15 @@ from smoldiff.decode.base import Base, HFBase
 from smoldiff.decode.chat import detect_style
 from smoldiff.decode.grammar import GrammarEngine, grammar_engine
 from smoldiff.errors import ModelError, ModelNotFound, RequestError
+from smoldiff.head.checkpoint import CONFIG_FILE, base_facts
+from smoldiff.head.model import DiffusionHead
+from smoldiff.head.tables import Tables
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.template.vocabulary import Vocabulary
 
 NANO = "smoldiff-nano"
 NANO_PATH = Path(__file__).parent.parent / "nano"
+NANO_HEAD = NANO_PATH / "head"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,8 @@ class Model:
     base: Base
     tokenizer: Any = field(repr=False)
     name: str = ""
+    head: DiffusionHead | None = field(default=None, repr=False)
+    """What drafts; None drafts without training. Set by `with_head`."""
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any = None) -> "Model":
@@ -40,6 +46,18 @@ class Model:
         if tokenizer is None:
             raise RequestError("a transformers model needs its tokenizer: pass tokenizer=")
         return cls(HFBase(model), tokenizer, str(getattr(model, "name_or_path", "")))
+
+    def with_head(self, head: DiffusionHead) -> "Model":
+        """This model with a head. Raises HeadMismatch where it was trained for another base."""
+        head.config.check(base_facts(self))
+        network = self.base.model  # type: ignore[attr-defined]  # a head needs a transformers base
+        ready = head.to(network.device, network.dtype).eval()
+        return Model(self.base, self.tokenizer, self.name, ready)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What a head shares with the base. Raises UnsupportedModel."""
+        return Tables.of(self.base.model)  # type: ignore[attr-defined]
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -73,6 +91,7 @@ def load(
     load_in_4bit: bool = False,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    head: str | None = None,
 ) -> Model:
     """Load a causal LM and its tokenizer by name or path.
 
@@ -80,6 +99,7 @@ def load(
     device: "cpu", "cuda", "mps", ...; chosen automatically if None.
     dtype: "auto" takes the checkpoint's own on an accelerator, and float32 on a CPU, where 16-bit arithmetic is slow.
     load_in_4bit: quantise with bitsandbytes (extra `quantized`).
+    head: a diffusion head's folder or repository; "none" for none. By default the bundled model's own, else none.
 
     Raises ModelNotFound if nothing can be loaded under that name, ModelError for an unusable device or dtype.
     """
@@ -98,7 +118,16 @@ def load(
         model = AutoModelForCausalLM.from_pretrained(model_path(name), **options)
     if not load_in_4bit:
         model = model.to(device)
-    return Model(HFBase(model.eval()), tokenizer, name)
+    loaded = Model(HFBase(model.eval()), tokenizer, name)
+    folder = _head_folder(name, head)
+    return loaded.with_head(DiffusionHead.from_pretrained(folder)) if folder else loaded
+
+
+def _head_folder(name: str, head: str | None) -> str | None:
+    """Where a model's head lies, None for none."""
+    if head is None:
+        return str(NANO_HEAD) if name == NANO and (NANO_HEAD / CONFIG_FILE).is_file() else None
+    return None if head == "none" else head
 
 
 def load_tokenizer(name: str = NANO, **options: Any) -> Any:

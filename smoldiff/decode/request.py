@@ -9,10 +9,12 @@ from typing import Any
 from smoldiff.decode.answer import Answer
 from smoldiff.decode.chat import read_messages, render_prompt
 from smoldiff.decode.copying import CopySource
+from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.drafters import Drafter, parse_drafter
 from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.decode.given import narrow
 from smoldiff.decode.grammar import AnswerForm
+from smoldiff.decode.head_drafter import HeadDrafter
 from smoldiff.decode.model import Model
 from smoldiff.decode.options import DEFAULT_MAX_REMASKS, DEFAULT_MAX_TOKENS, CallOptions, checked
 from smoldiff.decode.ranking import likely_tool
@@ -64,7 +66,11 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
     began = time.perf_counter()
     given = checked(options)
     mode = given.get("mode") or "verified"
-    drafter = parse_drafter(given.get("drafter") or "parallel+copy")
+    drafter = parse_drafter(given.get("drafter") or default_drafter(model))
+    if "diffusion" in drafter and model.head is None:
+        raise RequestError(
+            "drafter='diffusion' needs a head; load the model with one: smoldiff.load(name, head=...)"
+        )
     shown = read_source(schema)
     form = _form(model, shown, given)
     scaffold = _scaffold(form, given.get("limits") or DEFAULT_LIMITS)
@@ -88,6 +94,11 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
         template_options=given.get("template_options") or {},
         plan_ms=1e3 * (time.perf_counter() - began),
     )
+
+
+def default_drafter(model: Model) -> str:
+    """The head where there is one; else what needs no training."""
+    return "parallel+copy" if model.head is None else "diffusion+copy"
 
 
 def _scaffold(form: AnswerForm, limits: Limits) -> Scaffold:
@@ -186,7 +197,18 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
     text = model.vocabulary.bytes_of(prompt_ids).decode(errors="replace")
     tool_idx = likely_tool(plan.form.source.tools, text)
     choices = Choices(branches={"/0": tool_idx})
-    return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
+    if "diffusion" not in plan.drafter:
+        return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
+    assert model.head is not None
+    return HeadDrafter(
+        plan.scaffold,
+        model.vocabulary,
+        plan.drafter | {"parallel"},
+        CopySource(text),
+        choices,
+        denoiser=Denoiser(model.head, model.tables, model.vocabulary),
+        num_prompt=len(prompt_ids),
+    )
 
 
 def finish(answer: Answer) -> CallResult:

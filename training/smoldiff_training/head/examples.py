@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from random import Random
 from typing import Any
 
-from smoldiff.decode.asked import Asker, OpenSlot, SlotQueries
+from smoldiff.decode.asked import Asker, SlotQueries
 from smoldiff.decode.decisions import Decisions, fewest
 from smoldiff.decode.draft import EMPTY, Draft, make_draft, write_draft
 from smoldiff.decode.opening import first_positions, open_slots
@@ -278,7 +279,7 @@ class Answered:
         """For each token of a slot, the number of the answer's token that writes just these bytes, or -1."""
         start = self.starts[pointer]
         bounds = [start, *(start + end for end in ends)]
-        return [self.token_at.get((a, b), -1) for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [self.token_at.get((a, b), -1) for a, b in pairwise(bounds)]
 
     def any_value(self, rng: Random) -> str:
         return rng.choice([value for value in self.values.values() if value] or ["x"])

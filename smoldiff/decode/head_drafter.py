@@ -1,0 +1,179 @@
+"""Drafts by the diffusion head: decisions and all open slots at once, from the states of the base's last pass.
+
+The first pass runs over the prompt and a sketch of the answer, so that the base has states for every part of it. Each
+further pass verifies a draft and gives fresher states; what the base itself says behind the first error is kept, and the
+head fills the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from smoldiff.decode.asked import Asker, OpenSlot
+from smoldiff.decode.decisions import Decisions
+from smoldiff.decode.denoise import Denoiser, SlotFill
+from smoldiff.decode.draft import EMPTY, Draft, Span, cut_draft, make_draft, write_draft
+from smoldiff.decode.drafters import Drafter, Guess
+from smoldiff.decode.head_scores import HeadDecider
+from smoldiff.decode.opening import first_positions, open_slots
+from smoldiff.decode.seen import Seen
+from smoldiff.decode.sketch import sketch, sketch_draft
+from smoldiff.decode.values import forced
+from smoldiff.errors import TemplateError
+from smoldiff.head.memory import Memory
+from smoldiff.scaffold.cost import Costs
+from smoldiff.scaffold.cursor import NO_CHOICES, Choices, Gap, NotAPrefix, Remainder
+
+# Shapes: T tokens of a pass, S states of a token.
+
+MAX_ROUNDS = 4
+"""Decisions are asked from the outside in, this many times."""
+MAX_MORE_SLOTS = 32
+
+
+@dataclass(eq=False)
+class HeadDrafter(Drafter):
+    """A drafter with a head. Its `parts` may hold others beside "diffusion"."""
+
+    denoiser: Denoiser = field(kw_only=True)
+    num_prompt: int = field(kw_only=True)
+    num_steps: int = field(default=1, kw_only=True)
+    _memory: Memory | None = None
+    _seen: Seen | None = None
+    _is_sketch: bool = False
+
+    def __post_init__(self) -> None:
+        self._asker = Asker(self.vocabulary)
+        self._decider = HeadDecider(self.denoiser, self._asker)
+        self._decisions = Decisions(self._decider, Costs())
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        return self.denoiser.head.config.taps
+
+    @property
+    def num_candidates(self) -> int:
+        return super().num_candidates if not self._is_sketch else 0
+
+    def see(self, fed: Sequence[int], states_TS: Tensor, start: int) -> None:
+        more = self.denoiser.remember(fed, states_TS, start)
+        kept = None if self._memory is None or not start else self._memory.cut(start)
+        self._memory = more if kept is None else kept.followed_by(more)
+
+    def propose(self, written: list[int], text: str | None) -> Draft:
+        self._text = text
+        draft = EMPTY
+        if text is not None:
+            try:
+                draft = (
+                    self._sketched(text) if self._memory is None else self._drafted(written, text)
+                )
+            except (NotAPrefix, TemplateError):  # what cannot be drafted is written token by token
+                draft = EMPTY
+        self._is_sketch = self._memory is None
+        self._last_written, self._last_draft = list(written), draft
+        return draft
+
+    def _sketched(self, text: str) -> Draft:
+        guessed, self.choices = self.choices, NO_CHOICES  # from here on: what the base said itself
+        return sketch_draft(sketch(self.scaffold, text, guessed), self.vocabulary)
+
+    def _drafted(self, written: list[int], text: str) -> Draft:
+        self._look_back(written)
+        remainder = self._decided(text)
+        self._fill_open(remainder, text)
+        self.source.take_answer(text)
+        parts, spans = write_draft(remainder, self._fill)
+        return make_draft(self.vocabulary, written, parts, spans)
+
+    def _look_back(self, written: list[int]) -> None:
+        """What the last pass showed, now that it is known how much of it was right."""
+        assert self._memory is not None
+        num_drafted = self._memory.num_tokens - self.num_prompt - len(self._last_written)
+        draft = cut_draft(self._last_draft, num_drafted)
+        fed = [*self._last_written, *draft.ids]
+        num_right = next(
+            (i for i, (a, b) in enumerate(zip(fed, written, strict=False)) if a != b),
+            min(len(fed), len(written)),
+        )
+        self._seen = Seen.of(self.vocabulary, self.num_prompt, self._last_written, draft, num_right)
+
+    def _decided(self, text: str) -> Remainder:
+        """The remainder for the head's decisions; what the base said itself goes before them."""
+        assert self._memory is not None
+        assert self._seen is not None
+        self._decider.look(self._memory, self._seen)
+        for _ in range(MAX_ROUNDS):
+            choices = over(self._decisions.choices(), self.choices)
+            remainder = self.scaffold.resume(text, choices)
+            if not self._decisions.settle(remainder, MAX_MORE_SLOTS):
+                break
+        return self.scaffold.resume(text, over(self._decisions.choices(), self.choices))
+
+    def _fill_open(self, remainder: Remainder, text: str) -> None:
+        known: dict[str, str] = {}
+        positions: dict[str, int] = {}
+        for piece in remainder.pieces:
+            if isinstance(piece, Gap) and self._is_open(piece):
+                guess = self.guesses.get(piece.pointer)
+                is_longer = guess is not None and guess.text.startswith(piece.written)
+                known[piece.pointer] = guess.text if guess and is_longer else piece.written
+                positions[piece.pointer] = first_positions(
+                    piece.slot.language,
+                    self.vocabulary,
+                    self.denoiser.head.config.max_slot_positions,
+                )
+        self._fills: dict[str, str] = {}
+        asked = open_slots(remainder, text, known, positions)
+        if asked:
+            self._denoise(asked)
+
+    def _is_open(self, gap: Gap) -> bool:
+        if forced(gap.slot.language, gap.written) is not None:
+            return False
+        guess = self.guesses.get(gap.pointer)
+        return not (guess and guess.is_done and guess.text.startswith(gap.written))
+
+    def _denoise(self, asked: list[OpenSlot]) -> None:
+        assert self._memory is not None
+        assert self._seen is not None
+        queries = self._asker.slots(self._seen, asked)
+        for fill in self.denoiser.fill(self._memory, queries, self.num_steps):
+            text = text_of(fill, self.denoiser)
+            if text is not None:
+                self._fills[fill.asked.open_slot.pointer] = text
+
+    def _extend(self, gap: Gap, content: str) -> str | None:
+        text = self._fills.get(gap.pointer)
+        if text is not None and text.startswith(content):
+            return text
+        return super()._extend(gap, content)
+
+    def resume_choices(self, drafted: bytes) -> None:
+        self.choices = over(self._decisions.choices(), self.choices)
+        super().resume_choices(drafted)
+
+    def confirm(self, span: Span, text: str) -> None:
+        self.guesses[span.pointer] = Guess(text, True)
+
+
+def text_of(fill: SlotFill, denoiser: Denoiser) -> str | None:
+    """The text of a filled slot; None where its tokens are none."""
+    try:
+        return denoiser.vocabulary.bytes_of(fill.token_ids).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def over(first: Choices, second: Choices) -> Choices:
+    """Both, the second where they differ."""
+    return Choices(
+        {**first.keys, **second.keys},
+        {**first.lengths, **second.lengths},
+        {**first.branches, **second.branches},
+        {**first.others, **second.others},
+        {**first.kinds, **second.kinds},
+    )
