@@ -6,13 +6,15 @@ one and wherever it does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from smoldiff.decode.copying import CopySource
 from smoldiff.decode.draft import EMPTY, Draft
 from smoldiff.decode.drafters import Drafter, Guess, parse_drafter
 from smoldiff.decode.request import Plan
+from smoldiff.errors import TemplateError
 from smoldiff.scaffold.answer import CallStyle, split_special
 from smoldiff.scaffold.cursor import NO_CHOICES, Choices, NotAPrefix
 from smoldiff.scaffold.pieces import Literal
@@ -26,32 +28,51 @@ from smoldiff_training.data.rows import Json
 OTHERWISE = parse_drafter("parallel+copy")
 
 
-class OracleDrafter:
-    """Has the interface of `Drafter`: drafts the known answer up to the base's first other token.
+@dataclass(eq=False)
+class OracleDrafter(Drafter):
+    """Drafts the known answer up to the base's first other token; from there on it drafts as the library does.
 
-    From there on another drafter drafts. It is made only then, because most answers never need it.
+    Then it starts from the decisions and values of the known calls, so that what the base changed is the only thing to
+    find out.
     """
 
-    def __init__(self, known_ids: Sequence[int], otherwise: Callable[[], Drafter]) -> None:
-        self._known_ids = list(known_ids)
-        self._otherwise = otherwise
-        self._other: Drafter | None = None
+    known_ids: Sequence[int] = ()
+    calls: Sequence[Json] = ()
+    _is_known: bool = True
 
     @property
     def num_candidates(self) -> int:
-        return self._other.num_candidates if self._other else 0
+        return 0 if self._is_known else super().num_candidates
 
     def propose(self, written: list[int], text: str | None) -> Draft:
-        if self._other is None:
+        if self._is_known:
             num = len(written)
-            if written == self._known_ids[:num]:
-                return known_draft(self._known_ids[num:])
-            self._other = self._otherwise()
-        return self._other.propose(written, text)
+            if written == list(self.known_ids[:num]):
+                return known_draft(self.known_ids[num:])
+            self._leave()
+        return super().propose(written, text)
 
-    def observe(self, draft: Draft, num_accepted: int, candidates: Sequence[Sequence[int]]) -> None:
-        if self._other is not None:
-            self._other.observe(draft, num_accepted, candidates)
+    def _leave(self) -> None:
+        self._is_known = False
+        self.choices = choices_of(self.calls, self.scaffold)
+        self.guesses.update(
+            guesses_of(self.calls, self.scaffold.call_style, self.scaffold.json_style)
+        )
+
+
+def oracle(
+    plan: Plan,
+    vocabulary: Vocabulary,
+    prompt_ids: Sequence[int],
+    calls: Sequence[Json],
+    written: Sequence[int] = (),
+) -> OracleDrafter:
+    """The drafter for an answer that makes these calls, or begins with the tokens `written` where there are any."""
+    source = CopySource(vocabulary.bytes_of(prompt_ids).decode(errors="replace"))
+    known_ids = written or call_ids(vocabulary, calls, plan.scaffold)
+    return OracleDrafter(
+        plan.scaffold, vocabulary, OTHERWISE, source, known_ids=known_ids, calls=calls
+    )
 
 
 def known_draft(ids: Sequence[int]) -> Draft:
@@ -70,24 +91,12 @@ def call_parts(calls: Sequence[Json], style: CallStyle, json_style: JsonStyle) -
     return [(part.text, part.is_special) for part in parts]
 
 
-def call_ids(vocabulary: Vocabulary, calls: Sequence[Json], plan: Plan) -> tuple[int, ...]:
-    """The tokens in which the model would write these calls. Raises TemplateError where its tokenizer cannot."""
-    parts = call_parts(calls, plan.form.call_style, plan.form.json_style)
-    return tokenise(vocabulary, (), parts)
-
-
-def drafter_near(
-    calls: Sequence[Json], vocabulary: Vocabulary, plan: Plan, prompt_ids: Sequence[int]
-) -> Drafter:
-    """The library's own drafter for an answer that is like these calls, though not the same.
-
-    It starts from their decisions and values, so that what the base changed is the only thing to find out.
-    """
-    text = vocabulary.bytes_of(prompt_ids).decode(errors="replace")
-    drafter = Drafter(plan.scaffold, vocabulary, OTHERWISE, CopySource(text))
-    drafter.choices = choices_of(calls, plan.scaffold)
-    drafter.guesses.update(guesses_of(calls, plan.form.call_style, plan.form.json_style))
-    return drafter
+def call_ids(vocabulary: Vocabulary, calls: Sequence[Json], scaffold: Scaffold) -> tuple[int, ...]:
+    """The tokens in which the model would write these calls; none where its tokenizer cannot write a text of them."""
+    try:
+        return tokenise(vocabulary, (), call_parts(calls, scaffold.call_style, scaffold.json_style))
+    except TemplateError:
+        return ()
 
 
 def choices_of(calls: Sequence[Json], scaffold: Scaffold) -> Choices:

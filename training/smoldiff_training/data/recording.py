@@ -43,8 +43,8 @@ class RecordingBase:
     def tie_tolerance(self) -> float:
         return self._base.tie_tolerance
 
-    def open(self) -> RecordingPasses:
-        return RecordingPasses(self, self._base.open(), len(self._prompt_lengths))
+    def open(self, taps: Sequence[int] = ()) -> RecordingPasses:
+        return RecordingPasses(self, self._base.open(taps), len(self._prompt_lengths))
 
     def best(self, row: int, num_tokens: int) -> tuple[Ids, LogProbs]:
         """The best tokens of an answer's first positions, best first, and their log-probabilities: both [T, K]."""
@@ -88,6 +88,9 @@ class RecordingPasses:
         lengths = [n + len(feed) for n, feed in zip(self._lengths, feeds, strict=True)]
         self._owner.take_down(self._rows, lengths, logits)
         return logits
+
+    def states(self) -> list[Tensor | None]:
+        return self._passes.states()
 
     def cut(self, lengths: Sequence[int]) -> None:
         self._passes.cut(lengths)

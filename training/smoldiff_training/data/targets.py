@@ -9,23 +9,21 @@ import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from itertools import islice
-from typing import cast
 
 import numpy as np
 
 from smoldiff.decode.answer import Answer
 from smoldiff.decode.chat import read_messages, render_prompt
-from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
 from smoldiff.decode.options import CallOptions
 from smoldiff.decode.request import Plan, outcome_of, plan, start_from_ids
 from smoldiff.decode.result import CallResult
-from smoldiff.errors import PromptTooLong, SmoldiffError, TemplateError
+from smoldiff.errors import PromptTooLong, SmoldiffError
 from smoldiff.schema.equality import key
-from smoldiff_training.data.oracle import OracleDrafter, call_ids, drafter_near
+from smoldiff_training.data.oracle import oracle
 from smoldiff_training.data.recording import Ids, LogProbs, RecordingBase
 from smoldiff_training.data.render import prompt_text
 from smoldiff_training.data.rows import Json, Row
@@ -197,20 +195,14 @@ class TargetMaker:
 
     def _answer(self, request: Request) -> Answer:
         answer = start_from_ids(self.model, request.plan, request.prompt_ids)
-        answer.drafter = cast(Drafter, self._oracle(request))
+        answer.drafter = oracle(
+            request.plan,
+            self.model.vocabulary,
+            request.prompt_ids,
+            request.row.calls,
+            request.written,
+        )
         return answer
-
-    def _oracle(self, request: Request) -> OracleDrafter:
-        vocabulary, calls = self.model.vocabulary, request.row.calls
-        otherwise = partial(drafter_near, calls, vocabulary, request.plan, request.prompt_ids)
-        if request.written:
-            return OracleDrafter(request.written, otherwise)
-        try:
-            return OracleDrafter(call_ids(vocabulary, calls, request.plan), otherwise)
-        except (
-            TemplateError
-        ):  # a text that this tokenizer cannot write; the base will write another
-            return OracleDrafter((), otherwise)
 
 
 def outcome_of_request(request: Request, answer: Answer, base: RecordingBase, row: int) -> Outcome:
