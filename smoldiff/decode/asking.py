@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smoldiff.decode.scores import Question, Scorer
+from smoldiff.decode.scores import Decider, Question, Scorer
 from smoldiff.errors import RequestError
 from smoldiff.scaffold.cursor import Remainder
 from smoldiff.template.template import Run, Template
@@ -20,7 +20,7 @@ MAX_SCORE = 1e9
 
 
 def decide(
-    scorer: Scorer, template: Template | Remainder, questions: Sequence[Question]
+    scorer: Decider, template: Template | Remainder, questions: Sequence[Question]
 ) -> list[Tensor]:
     """For each question its scores, float64 [N] on the CPU. Raises RequestError for what are no scores."""
     scores = scorer.decide(template, questions)

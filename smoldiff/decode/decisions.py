@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smoldiff.decode import asking
-from smoldiff.decode.scores import MAX_RANK, RANKS, Ask, Question, Scorer
+from smoldiff.decode.scores import MAX_RANK, RANKS, Ask, Decider, Question
 from smoldiff.scaffold.anything import anything, num_scalars
 from smoldiff.scaffold.cost import UNKNOWN, Costs
 from smoldiff.scaffold.cursor import Choices, Decision, Remainder
@@ -58,7 +58,7 @@ class Settled:
 class Decisions:
     """The choices of one answer. `settle` takes new ones, `turn` takes one back."""
 
-    scorer: Scorer
+    scorer: Decider
     costs: Costs
     settled: dict[Name, Settled] = field(default_factory=dict)
     num_asked: int = 0

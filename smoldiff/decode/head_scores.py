@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from smoldiff.decode.asked import Asker
@@ -15,7 +13,6 @@ from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.scores import Ask, Question
 from smoldiff.decode.seen import Seen
 from smoldiff.head.memory import Memory
-from smoldiff.template.template import Run
 
 
 class HeadDecider:
@@ -38,8 +35,3 @@ class HeadDecider:
             torch.cat([torch.zeros(1), scores]) if question.ask is Ask.KEY else scores
             for question, scores in zip(questions, parts, strict=True)
         ]
-
-    def fill(
-        self, template: Any, runs: Sequence[Run], token_ids: NDArray[np.int32]
-    ) -> tuple[Tensor, Tensor]:
-        raise AssertionError("slots are filled by the denoiser")

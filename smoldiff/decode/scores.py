@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -68,6 +68,13 @@ class Question:
     @property
     def rank(self) -> int:
         return RANKS.get(self.ask, MAX_RANK)
+
+
+class Decider(Protocol):
+    """What settles decisions; how it knows what it is asked about is its own affair."""
+
+    def decide(self, template: Any, questions: Sequence[Question]) -> list[Tensor]:
+        """For each question, a score for each option: float32 [num_options]."""
 
 
 class Scorer(Protocol):
