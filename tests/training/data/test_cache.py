@@ -153,7 +153,7 @@ def test_two_processes_share_one_build(tmp_path):
 
 @pytest.mark.slow
 def test_processes_make_the_same_targets_as_one(built, monkeypatch):
-    monkeypatch.setattr(building, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(building, "CHUNK_ROWS_ON_CPU", 2)
     seen = []
     made = list(
         build_targets(

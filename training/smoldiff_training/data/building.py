@@ -21,6 +21,8 @@ from smoldiff_training.data.targets import DEFAULT_OPTIONS, Made, TargetMaker, T
 
 CHUNK_ROWS = 1024
 """Rows that are sorted by length and decoded together. It does not depend on the number of processes, nor do targets."""
+CHUNK_ROWS_ON_CPU = 64
+"""There each row is decoded alone, and small chunks show how far the work is."""
 
 Progress = Callable[[int, int], None]
 """Called with the rows that are done and the rows in all."""
@@ -34,6 +36,15 @@ class Worker:
     options: TargetOptions
     device: str
     num_threads: int
+
+    @property
+    def chunk_rows(self) -> int:
+        return CHUNK_ROWS_ON_CPU if self.device == "cpu" else CHUNK_ROWS
+
+    def chunks(self, num_rows: int) -> list[range]:
+        """The numbers of the rows of each chunk."""
+        starts = range(0, num_rows, self.chunk_rows)
+        return [range(start, min(start + self.chunk_rows, num_rows)) for start in starts]
 
 
 def build_targets(
@@ -50,37 +61,31 @@ def build_targets(
     rows: a list, or anything that makes its rows when they are asked for, such as `DrawnRows`; the processes share
     that work too. device: as `smoldiff.load` takes it; "cuda" spreads the processes over every GPU.
     """
-    num_processes = max(1, min(num_processes, len(chunks(len(rows)))))
     num_threads = max(1, (os.cpu_count() or 1) // num_processes)
     worker = Worker(model_name, options, device or default_device(), num_threads)
-    if num_processes == 1:
-        made = make_in_turn(worker, rows)
-    else:
+    chunks = worker.chunks(len(rows))
+    num_processes = min(num_processes, len(chunks))
+    if num_processes > 1:
         made = make_together(worker, rows, num_processes)
-    for numbers, one in zip(chunks(len(rows)), made, strict=True):
+    else:
+        made = make_in_turn(worker, rows)
+    for numbers, one in zip(chunks, made, strict=True):
         if on_progress is not None:
             on_progress(numbers.stop, len(rows))
         yield one
 
 
-def chunks(num_rows: int) -> list[range]:
-    """The numbers of the rows of each chunk."""
-    starts = range(0, num_rows, CHUNK_ROWS)
-    return [range(start, min(start + CHUNK_ROWS, num_rows)) for start in starts]
-
-
 def make_maker(worker: Worker, device: str) -> TargetMaker:
     options = worker.options
-    if (
-        device == "cpu"
-    ):  # nothing waits for launches there, and one row needs neither padding nor a mask
+    # a batch saves launches, which a CPU has none of; one row needs neither padding nor a mask
+    if device == "cpu":
         options = replace(options, batch_rows=1)
     return TargetMaker(load(worker.model_name, device=device, dtype=options.dtype), options)
 
 
 def make_in_turn(worker: Worker, rows: Sequence[Row]) -> Iterator[Made]:
     maker = make_maker(worker, worker.device)
-    for numbers in chunks(len(rows)):
+    for numbers in worker.chunks(len(rows)):
         yield maker.make([rows[i] for i in numbers])
 
 
@@ -97,7 +102,7 @@ def make_together(worker: Worker, rows: Sequence[Row], num_processes: int) -> It
             num_processes, context, start_worker, (worker, devices, rows_file)
         )
         try:
-            yield from pool.map(make_chunk, chunks(len(rows)))
+            yield from pool.map(make_chunk, worker.chunks(len(rows)))
         finally:  # also where nobody wants the rest
             pool.shutdown(wait=True, cancel_futures=True)
 

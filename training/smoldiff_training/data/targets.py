@@ -111,7 +111,8 @@ class TargetMaker:
         dropped: Counter[str] = Counter()
         requests = dict(self._requests(rows, dropped))
         found: dict[int, Target] = {}
-        for max_passes in (MAX_PASSES, None):
+        # a row alone has nobody to wait for it
+        for max_passes in (None,) if self.options.batch_rows == 1 else (MAX_PASSES, None):
             waiting, requests = requests, {}
             for idx, outcome in self._outcomes(waiting, max_passes):
                 if isinstance(outcome, Target):
