@@ -150,17 +150,23 @@ def test_rows_that_make_no_target_are_counted(model):
     assert short.dropped == {"PromptTooLong": 1}
 
 
-def test_an_error_while_writing_costs_only_its_own_row(model, monkeypatch):
-    def decode(base, answers):
-        if any(b"Bergen" in a.vocabulary.bytes_of(a.prompt_ids) for a in answers):
-            raise UnsupportedSchema("", "too much for the grammar engine")
-        return real(base, answers)
+@pytest.mark.parametrize("step", ["start_from_ids", "decode"])
+def test_an_error_on_the_way_costs_only_its_own_row(model, made, monkeypatch, step):
+    def is_refused(argument) -> bool:
+        prompts = [a.prompt_ids for a in argument] if step == "decode" else [argument]
+        return any(b"Bergen" in model.vocabulary.bytes_of(prompt) for prompt in prompts)
 
-    real = module.decode
-    monkeypatch.setattr(module, "decode", decode)
-    made = TargetMaker(model).make(ROWS)
-    assert made.dropped == {"UnsupportedSchema": 1}
-    assert len(made.targets) == len(ROWS) - 1
+    def refusing(*arguments):
+        if is_refused(arguments[-1]):
+            raise UnsupportedSchema("", "too much for the grammar engine")
+        return real(*arguments)
+
+    real = getattr(module, step)
+    monkeypatch.setattr(module, step, refusing)
+    found = TargetMaker(model).make(ROWS)
+    assert found.dropped == {"UnsupportedSchema": 1}
+    wanted = [t.answer_text for t in made.targets if "Bergen" not in t.answer_text]
+    assert [t.answer_text for t in found.targets] == wanted
 
 
 def test_known_values_stand_at_their_places_in_the_answer(model):

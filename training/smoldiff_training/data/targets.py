@@ -175,12 +175,12 @@ class TargetMaker:
     def _write(self, requests: Sequence[Request], max_passes: int | None) -> list[Outcome]:
         """What became of each request after `max_passes` of the base behind the prefill, None for as many as it takes.
 
-        Where a schema turns out too much for the grammar engine the whole batch stops; then its halves are tried.
+        Where the grammar engine refuses a schema, at once or on the way, the whole batch stops; then its halves are tried.
         """
         base = RecordingBase(self.model.base, [r.num_prompt for r in requests], self.options.top_k)
-        answers = [self._answer(request) for request in requests]
         last = None if max_passes is None else max_passes + 1
         try:
+            answers = [self._answer(request) for request in requests]
             for _ in islice(decode(base, answers), last):
                 pass
             return [
