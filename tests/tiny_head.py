@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -116,6 +117,11 @@ def builder(dropout: float = 0.0, **parts: Callable) -> Callable:
         return replace(Parts(head, TinyLoss(head), batches, score), **parts)
 
     return build
+
+
+def forget_processes() -> None:
+    """Accelerate keeps its state for as long as the process lives."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def as_rank(rank: int, num_ranks: int, port: int) -> None:

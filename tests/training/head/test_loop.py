@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import tiny_head
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from smoldiff_training.config import ConfigError
@@ -16,16 +15,11 @@ from smoldiff_training.head.loop import Due, train
 from smoldiff_training.record import commit
 
 
-def forget_processes() -> None:
-    """Accelerate keeps its state for as long as the process lives."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 @pytest.fixture(autouse=True)
 def fresh_accelerate():
-    forget_processes()
+    tiny_head.forget_processes()
     yield
-    forget_processes()
+    tiny_head.forget_processes()
 
 
 def rows(out) -> list[dict]:
@@ -37,7 +31,7 @@ def losses(out) -> list[float]:
 
 
 def run(cfg, **options) -> list[float]:
-    forget_processes()
+    tiny_head.forget_processes()
     train(cfg, tiny_head.builder(**options))
     return losses(Path(cfg.out))
 

@@ -97,15 +97,16 @@ class Learner:
         )
 
     def shown(self) -> Any:
-        """A plain copy of the head with its average weights, if there are any: what is evaluated and exported.
+        """A new plain copy of the head with its average weights, if there are any: what is evaluated and exported.
 
         None in all processes but the first; every process must ask.
         """
         weights = self.weights() | (self.ema.state_dict() if self.ema else {})
         if self.plain is None:
             return None
-        load_weights(self.plain, weights)
-        return self.plain.to(self.accelerator.device).eval()
+        head = copy.deepcopy(self.plain)
+        load_weights(head, weights)
+        return head.to(self.accelerator.device).eval()
 
 
 def load_weights(head: nn.Module, weights: dict[str, Tensor]) -> None:

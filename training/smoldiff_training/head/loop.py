@@ -73,13 +73,15 @@ def train(cfg: HeadTrainConfig, build: Build) -> None:
         if step % cfg.log_every == 0 or is_last:
             tracker.step(step, used, numbers, norm=norm.item(), rate=factor, elapsed_s=elapsed_s)
         if is_last or (is_sync and is_score_due(elapsed_s)):
-            head = learner.shown()
-            if is_first:
-                tracker.scores(step, parts.evaluate(head, step))
+            with tracker.paused():
+                head = learner.shown()
+                if is_first:
+                    tracker.scores(step, parts.evaluate(head, step))
         if is_last or (is_sync and is_save_due(elapsed_s)):
-            checkpoint = learner.checkpoint(step, elapsed_s)
-            if is_first:
-                save_checkpoint(out, checkpoint, config)
+            with tracker.paused():
+                checkpoint = learner.checkpoint(step, elapsed_s)
+                if is_first:
+                    save_checkpoint(out, checkpoint, config)
     head = learner.shown()
     if is_first:
         head.save_pretrained(out / EXPORT)

@@ -33,10 +33,7 @@ def new_accelerator(cfg: HeadTrainConfig) -> Any:
         mixed_precision="bf16" if is_bfloat16 else "no",
         log_with=tracker,
         project_dir=cfg.out,
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False),
-            InitProcessGroupKwargs(timeout=WAITING),
-        ],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=WAITING)],
     )
     if accelerator.distributed_type == DistributedType.FSDP:
         raise ConfigError(

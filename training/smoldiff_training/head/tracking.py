@@ -6,6 +6,8 @@ import importlib.util
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +72,18 @@ class Tracker:
             self.bar.update(self.task, completed=used, numbers=f"step {step}  {shown}")
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
-        """Log an evaluation. The time since the last step was not training time."""
+        """Log an evaluation."""
         self.log(step=step, evaluation=scores)
         self._track({f"evaluation/{name}": value for name, value in scores.items()}, step)
         if self.bar:
             self.bar.console.print(f"step {step}  {scores}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around what is not training, so that it does not count in the speed."""
+        start = time.monotonic()
+        yield
+        self.lap += time.monotonic() - start
 
     def close(self) -> None:
         if self.bar:

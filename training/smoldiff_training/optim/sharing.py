@@ -74,13 +74,13 @@ class Replicated:
         for u in done:
             self.sent[at : at + u.numel()] = u.reshape(-1)
             at += u.numel()
-        self.received = self.sent.new_empty(num_ranks * length)
-        self.handle = dist.all_gather_into_tensor(self.received, self.sent, async_op=True)
+        self.received = [torch.empty_like(self.sent) for _ in range(num_ranks)]
+        self.handle = dist.all_gather(self.received, self.sent, async_op=True)
 
     def result(self) -> list[Tensor]:
         self.handle.wait()
         whole: dict[int, Tensor] = {}
-        for mine, flat in zip(self.owned, self.received.chunk(len(self.owned)), strict=True):
+        for mine, flat in zip(self.owned, self.received, strict=True):
             sizes = [prod(self.shapes[i]) for i in mine]
             parts = flat[: sum(sizes)].split(sizes)
             whole.update((i, p.view(self.shapes[i])) for i, p in zip(mine, parts, strict=True))
