@@ -34,7 +34,8 @@ def test_zero_rows_gives_each_row_once():
 
 def test_a_row_comes_as_it_is_first_and_in_other_versions_after_that():
     drawn = draw(synthetic_share=0.0)
-    assert list(drawn[:6]) == ROWS
+    assert sorted(map(str, drawn[:6])) == sorted(map(str, ROWS))
+    assert list(drawn[:6]) != ROWS
     again = drawn[6:]
     assert len(again) == 54
     assert len({str(r) for r in again}) > 40
@@ -53,14 +54,17 @@ def test_the_synthetic_share_is_kept_to_the_row():
 def test_without_new_versions_no_row_comes_twice():
     drawn = draw(augment=False)
     real = [one for one in drawn if one.source != "synthetic"]
-    assert real == ROWS
+    assert sorted(map(str, real)) == sorted(map(str, ROWS))
     assert len(drawn) == 6 + 15
 
 
 def test_a_row_that_is_given_twice_comes_as_it_is_once():
     drawn = draw(rows=[ROWS[0], ROWS[1], ROWS[0]], num_rows=3, synthetic_share=0.0)
-    assert drawn[:2] == ROWS[:2]
-    assert drawn.is_again_N.tolist() == [False, False, True]
+    assert sum(one == ROWS[1] for one in drawn) == 1
+    assert drawn.is_again_N.sum() == 1
+    first = drawn.picks_N.tolist().index(0)
+    assert drawn[first] == ROWS[0]
+    assert not drawn.is_again_N[first]
 
 
 def test_rows_without_calls_are_not_drawn():

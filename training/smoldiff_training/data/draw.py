@@ -104,7 +104,7 @@ def draw_rows(
     picks_N = deck
     if num_rows and len(deck):
         num_synthetic = round(num_rows * synthetic_share)
-        picks_N = mixed(np.resize(deck, num_rows - num_synthetic), num_synthetic, seed)
+        picks_N = mixed(shuffled(deck, num_rows - num_synthetic, seed), num_synthetic, seed)
     is_again_N = came_before(picks_N) & (picks_N != SYNTHETIC)
     if not augment:
         picks_N, is_again_N = picks_N[~is_again_N], is_again_N[~is_again_N]
@@ -118,6 +118,13 @@ def draw_rows(
     return DrawnRows(
         list(rows), seed, picks_N, is_again_N, corpus, seeds if has_synthetic else None
     )
+
+
+def shuffled(deck: Ints, num_picks: int, seed: int) -> Ints:
+    """The first picks of the deck, which is shuffled anew each time it is through: sources stand sorted in it."""
+    rng = np.random.default_rng(seed)
+    rounds = [rng.permutation(deck) for _ in range(0, num_picks, len(deck))]
+    return np.concatenate([deck[:0], *rounds])[:num_picks]
 
 
 def mixed(picks: Ints, num_synthetic: int, seed: int) -> Ints:
