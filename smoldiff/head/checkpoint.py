@@ -66,11 +66,7 @@ def new_config(model: BaseModel, *, num_taps: int = NUM_TAPS, **sizes: Any) -> H
     num_heads = int(given.pop("num_heads", config.num_attention_heads))
     num_kv_heads = int(given.pop("num_kv_heads", getattr(config, "num_key_value_heads", num_heads)))
     head_dim = int(given.pop("head_dim", getattr(config, "head_dim", None) or size // num_heads))
-    if num_heads % num_kv_heads or head_dim % 2:
-        raise ModelError(
-            f"num_heads={num_heads} must be a multiple of num_kv_heads={num_kv_heads}, and head_dim={head_dim} even"
-        )
-    mlp = int(given.pop("intermediate_size", round(MLP_FACTOR * size / 64) * 64))
+    mlp = max(64, round(MLP_FACTOR * size / 64) * 64)
     return HeadConfig(
         base=facts,
         taps=default_taps(facts.num_layers, num_taps),
@@ -79,7 +75,7 @@ def new_config(model: BaseModel, *, num_taps: int = NUM_TAPS, **sizes: Any) -> H
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_dim=head_dim,
-        intermediate_size=max(64, mlp),
+        intermediate_size=int(given.pop("intermediate_size", mlp)),
         **given,
     )
 
@@ -101,9 +97,12 @@ def _replace(path: Path, write: Any) -> None:
     """Write a file whole or not at all."""
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     os.close(handle)
-    write(part)
-    os.chmod(part, 0o644)
-    os.replace(part, path)
+    try:
+        write(part)
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def load_head(cls: type[DiffusionHead], name: str, revision: str | None) -> DiffusionHead:
@@ -118,10 +117,15 @@ def load_head(cls: type[DiffusionHead], name: str, revision: str | None) -> Diff
     head = cls(HeadConfig.from_json(raw))
     try:
         state = load_file(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as problem:
+        raise ModelError(f"the head in {name!r}: {WEIGHTS_FILE}: {problem}") from problem
+    try:
         head.load_state_dict(state)
-    except (OSError, SafetensorError, RuntimeError) as problem:
-        first_line = str(problem).splitlines()[0]
-        raise ModelError(f"the head in {name!r}: {WEIGHTS_FILE}: {first_line}") from problem
+    except RuntimeError as problem:
+        misfit = str(problem).splitlines()[1].strip()  # the first line says only that it failed
+        raise ModelError(
+            f"the head in {name!r}: {WEIGHTS_FILE} does not fit {CONFIG_FILE}: {misfit}"
+        ) from problem
     return head.eval()
 
 

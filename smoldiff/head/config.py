@@ -38,6 +38,17 @@ MUST_AGREE = (
     "template_style",
 )
 """The facts that decide whether a head fits; a name may change when a folder is moved."""
+COUNTS = (
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "intermediate_size",
+    "markov_rank",
+    "copy_dim",
+    "max_slot_positions",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +81,34 @@ class HeadConfig:
     """Whether NULL has a row of its own; without, an unused row of the base's vocabulary stands for it."""
     format: int = FORMAT
 
+    def __post_init__(self) -> None:
+        """Raises ModelError for sizes that make no head."""
+        for name in COUNTS:
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ModelError(f"a head's {name}={value!r}: expected a whole number from 1 on")
+        if self.num_heads % self.num_kv_heads or self.head_dim % 2:
+            raise ModelError(
+                f"a head's num_heads={self.num_heads} must be a multiple of num_kv_heads={self.num_kv_heads}, "
+                f"and head_dim={self.head_dim} even"
+            )
+        last = self.base.num_layers
+        if self.taps[-1:] != (last,) or self.taps != tuple(
+            n for n in range(1, last + 1) if n in self.taps
+        ):
+            raise ModelError(
+                f"a head's taps={self.taps!r}: expected layers of the base in their order, from 1 on, "
+                f"the last one, {last}, among them"
+            )
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> HeadConfig:
+    def from_json(cls, raw: Any) -> HeadConfig:
         """Raises ModelError for what is no configuration of a head that this version can run."""
+        if not isinstance(raw, Mapping):
+            raise ModelError("the head's configuration cannot be read: expected a JSON object")
         if raw.get("format") != FORMAT:
             raise ModelError(
                 f"the head's format is {raw.get('format')!r}, this version reads {FORMAT}; "

@@ -17,11 +17,13 @@ class Rotary:
     """Rotary position embedding (Su et al., 2021), computed in float32."""
 
     def __init__(self, head_dim: int, theta: float) -> None:
-        self._frequencies = theta ** (-torch.arange(0, head_dim, 2).float() / head_dim)
+        self._head_dim, self._theta = head_dim, theta
 
     def angles(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each [B, 1, T, E / 2]."""
-        frequencies = self._frequencies.to(positions_BT.device)
+        # Computed anew each time: a tensor that is kept would stay behind when a head is made on the meta device.
+        places = torch.arange(0, self._head_dim, 2, device=positions_BT.device)
+        frequencies = self._theta ** (-places.float() / self._head_dim)
         angles_BTE = positions_BT[:, None, :, None].float() * frequencies
         return angles_BTE.cos(), angles_BTE.sin()
 

@@ -110,8 +110,9 @@ class DiffusionHead(nn.Module):
         self.layers = nn.ModuleList(HeadLayer(cfg) for _ in range(cfg.num_layers))
         self.norm = nn.RMSNorm(size, eps=1e-6)
         self.out = nn.Linear(size, base_size, bias=False)
-        self.null = nn.Linear(size, 1)
         self.decision = nn.Linear(size, 1)
+        if cfg.has_null_row:
+            self.null = nn.Linear(size, 1)
         if cfg.has_slot_positions:
             self.places = nn.Parameter(torch.zeros(MAX_OFFSET, size))
         if cfg.has_anchor:
@@ -255,10 +256,8 @@ class DiffusionHead(nn.Module):
         if self.config.has_anchor:
             out_KD = out_KD + self._anchored(encoded, at)
         logits_KV = nn.functional.linear(out_KD.to(tables.lm_head_VH.dtype), tables.lm_head_VH)
-        null_K1 = self.null(u_KH).float()
-        if not self.config.has_null_row:
-            null_K1 = logits_KV[:, -1:].float()
-        logits_KV = torch.cat([logits_KV.float(), null_K1], 1)
+        null_K1 = self.null(u_KH) if self.config.has_null_row else logits_KV[:, -1:]
+        logits_KV = torch.cat([logits_KV.float(), null_K1.float()], 1)
         copy_K, pointers_KN = self._copied(encoded, at, u_KH)
         confidence_K = (
             self.confidence(u_KH)[:, 0].float()
