@@ -96,7 +96,7 @@ class Queries:
 
 def stacked(rows: Sequence[Sequence[Query]]) -> dict[str, NDArray[Any]]:
     """The arrays of `Queries`, by field name."""
-    shape = (len(rows), max(1, *(len(row) for row in rows)))
+    shape = (len(rows), max([1, *map(len, rows)]))
     plain = np.zeros((7, *shape), dtype=np.int64)
     plain[6] = MASK
     is_fed = np.zeros(shape, dtype=bool)

@@ -34,6 +34,16 @@ def rotated(x_BATE: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
+class Norm(nn.RMSNorm):
+    """Root mean square norm in the dtype of its input, which autocast makes another than that of the weight."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class HeadAttention(nn.Module):
     def __init__(self, cfg: HeadConfig) -> None:
         super().__init__()
@@ -44,8 +54,8 @@ class HeadAttention(nn.Module):
         self.k_proj = nn.Linear(cfg.hidden_size, narrow, bias=False)
         self.v_proj = nn.Linear(cfg.hidden_size, narrow, bias=False)
         self.o_proj = nn.Linear(wide, cfg.hidden_size, bias=False)
-        self.q_norm = nn.RMSNorm(cfg.head_dim, eps=1e-6)
-        self.k_norm = nn.RMSNorm(cfg.head_dim, eps=1e-6)
+        self.q_norm = Norm(cfg.head_dim)
+        self.k_norm = Norm(cfg.head_dim)
 
     def seen(self, fused_BNH: Tensor, angles_N: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values of what the base has seen, [B, G, N, E]; they depend on no query."""
@@ -79,9 +89,9 @@ class HeadAttention(nn.Module):
 class HeadLayer(nn.Module):
     def __init__(self, cfg: HeadConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(cfg.hidden_size, eps=1e-6)
+        self.attention_norm = Norm(cfg.hidden_size)
         self.attention = HeadAttention(cfg)
-        self.mlp_norm = nn.RMSNorm(cfg.hidden_size, eps=1e-6)
+        self.mlp_norm = Norm(cfg.hidden_size)
         self.gate_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
         self.up_proj = nn.Linear(cfg.hidden_size, cfg.intermediate_size, bias=False)
         self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=False)

@@ -24,7 +24,7 @@ from smoldiff.head.inputs import (
     NO_TOKEN,
     Queries,
 )
-from smoldiff.head.layers import HeadLayer, Rotary
+from smoldiff.head.layers import HeadLayer, Norm, Rotary
 from smoldiff.head.memory import Memory
 from smoldiff.head.tables import Tables
 
@@ -35,6 +35,8 @@ MAX_MATCH = 3
 """How many tokens before a position are compared with those before a token that may be copied."""
 NUM_GATES = 4
 """Offsets at which the base's own state at the anchor is added to the head's."""
+LEAST_P = torch.finfo(torch.float32).tiny
+"""Probabilities count as no less: a larger floor would leave what a base surely rules out without a gradient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ class Scores:
         plain_KV = self.logits_KV.softmax(-1)
         copied_KV = torch.zeros_like(plain_KV).scatter_add_(1, self.ids_KN, self.pointers_KN)
         copy_K1 = self.copy_K[:, None]
-        return ((1 - copy_K1) * plain_KV + copy_K1 * copied_KV).clamp(min=1e-20).log()
+        return ((1 - copy_K1) * plain_KV + copy_K1 * copied_KV).clamp(min=LEAST_P).log()
 
     def log_probs_at(self, tokens_KT: Tensor) -> Tensor:
         """The same for some tokens of each row: [K, T], differentiable, without a second [K, V]."""
@@ -89,7 +91,7 @@ class Scores:
             1,
         )
         copy_K1 = self.copy_K[:, None]
-        return ((1 - copy_K1) * plain_KT + copy_K1 * copied_KT).clamp(min=1e-20).log()
+        return ((1 - copy_K1) * plain_KT + copy_K1 * copied_KT).clamp(min=LEAST_P).log()
 
 
 class DiffusionHead(nn.Module):
@@ -100,7 +102,7 @@ class DiffusionHead(nn.Module):
         self.config = cfg
         size, base_size = cfg.hidden_size, cfg.base.hidden_size
         self.fuse = nn.Linear(len(cfg.taps) * base_size, size, bias=False)
-        self.fuse_norm = nn.RMSNorm(size, eps=1e-6)
+        self.fuse_norm = Norm(size)
         self.token_in = nn.Linear(base_size, size, bias=False)
         self.name_in = nn.Linear(base_size, size, bias=False)
         self.mask = nn.Parameter(torch.zeros(size))
@@ -108,7 +110,7 @@ class DiffusionHead(nn.Module):
         self.indices = nn.Parameter(torch.zeros(MAX_INDEX, size))
         self.fed = nn.Parameter(torch.zeros(size))
         self.layers = nn.ModuleList(HeadLayer(cfg) for _ in range(cfg.num_layers))
-        self.norm = nn.RMSNorm(size, eps=1e-6)
+        self.norm = Norm(size)
         self.out = nn.Linear(size, base_size, bias=False)
         self.decision = nn.Linear(size, 1)
         if cfg.has_null_row:
@@ -212,7 +214,7 @@ class DiffusionHead(nn.Module):
 
     def encode(self, memory: Memory, queries: Queries, tables: Tables) -> Encoded:
         """One denoise step."""
-        x_BQH = self._inputs(memory.fused_BNH, queries, tables)
+        x_BQH = self._inputs(memory, queries, tables)
         angles_Q = self._rotary.angles(queries.anchor_BQ + 1 + queries.offset_BQ)
         sees_BQK = _sees(memory, queries)
         for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
@@ -224,7 +226,7 @@ class DiffusionHead(nn.Module):
             )
         return Encoded(self.norm(x_BQH), memory, queries)
 
-    def _inputs(self, fused_BNH: Tensor, queries: Queries, tables: Tables) -> Tensor:
+    def _inputs(self, memory: Memory, queries: Queries, tables: Tables) -> Tensor:
         token_BQ1 = (queries.token_BQ != MASK)[..., None]
         tokens = self.token_in(
             _normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask)
@@ -236,7 +238,8 @@ class DiffusionHead(nn.Module):
         if self.config.has_slot_positions:
             x_BQH = x_BQH + self.places[queries.place_BQ.clamp(max=MAX_OFFSET - 1)]
         if self.config.has_anchor:
-            x_BQH = x_BQH + self.anchor_in(_at(fused_BNH, queries.anchor_BQ))
+            anchors_BQ = _kept(queries.anchor_BQ, memory.lengths_B[:, None])
+            x_BQH = x_BQH + self.anchor_in(_at(memory.fused_BNH, anchors_BQ))
         return x_BQH
 
     def _names(self, names_BQL: Tensor, tables: Tables) -> Tensor:
@@ -280,6 +283,7 @@ class DiffusionHead(nn.Module):
     def _anchored(self, encoded: Encoded, at: Rows) -> Tensor:
         """The base's final state at the anchor, as much of it as counts at each offset."""
         anchors_K = encoded.queries.anchor_BQ[at.rows_K, at.queries_K]
+        anchors_K = _kept(anchors_K, encoded.memory.lengths_B[at.rows_K])
         offsets_K = encoded.queries.offset_BQ[at.rows_K, at.queries_K]
         final_KD = encoded.memory.final_BND[at.rows_K, anchors_K]
         gates_K = torch.where(
@@ -330,6 +334,11 @@ def _sees(memory: Memory, queries: Queries) -> Tensor:
     block_BQ = queries.block_BQ
     seen_BQN = memory.is_seen_BN[:, None].expand(-1, block_BQ.shape[1], -1)
     return torch.cat([seen_BQN, block_BQ[:, :, None] == block_BQ[:, None]], 2)
+
+
+def _kept(anchors: Tensor, lengths: Tensor) -> Tensor:
+    """The anchors, or the last token that is remembered: without the template's states that is the prompt's."""
+    return torch.minimum(anchors, lengths - 1)
 
 
 def _at(x_BNH: Tensor, index_BQ: Tensor) -> Tensor:
