@@ -78,7 +78,8 @@ class Walk(Reading):
             self.walk(anything(slot.pointer, slot.language.types)[kind], at)
 
     def _object(self, keys: Keys, at: str) -> None:
-        if not self.is_reading and _is_open(keys, 0):
+        first, is_begun = len(self.decisions), self.is_reading
+        if not is_begun and _is_open(keys, 0):
             self.decisions.append((at, keys, 0))
         self.literal("{")
         wanted, others = self.given.keys.get(at, _NO_KEYS), self.given.others.get(at, ())
@@ -97,8 +98,8 @@ class Walk(Reading):
         if is_read and _has_required(keys, idx):
             raise self.fail()
         if not is_read:
-            if is_decided and _is_open(keys, idx):
-                self.decisions.append((at, keys, idx))
+            if is_begun and _is_open(keys, idx):
+                self.decisions.insert(first, (at, keys, idx))
             present = frozenset(names)
             more, others = completed(keys, wanted | present, others, num_others)
             for entry in keys.entries[idx:]:
@@ -170,7 +171,7 @@ class Walk(Reading):
         most = items.most
         if not self.is_reading and most != items.fewest:
             self.decisions.append((at, items, 0))
-        count, is_decided = 0, self.is_reading
+        count, is_decided, first = 0, self.is_reading, len(self.decisions)
         while most is None or count < most:
             if self.text[self.pos] == "]" if self.is_reading else count >= wanted:
                 break
@@ -182,8 +183,8 @@ class Walk(Reading):
             piece = items.contained[-num_left] if is_contained else _item(items, count)
             self.walk(piece, f"{at}/{count}")
             count += 1
-            if was_reading and not self.is_reading and most != count:
-                self.decisions.append((at, items, count))
+            if was_reading and not self.is_reading and most != max(count, items.fewest):
+                self.decisions.insert(first, (at, items, count))
         if self.is_reading and count < items.min_items:
             raise self.fail()
         if is_decided:
@@ -240,7 +241,7 @@ class Walk(Reading):
         wanted = min(self.given.lengths.get("", 1), repeat.max_count)
         if not self.is_reading and repeat.max_count > 1:
             self.decisions.append(("", repeat, 0))
-        count = 0
+        count, first = 0, len(self.decisions)
         while count < 1 or count < (repeat.max_count if self.is_reading else wanted):
             is_read = self.is_reading
             if count:
@@ -249,7 +250,7 @@ class Walk(Reading):
             self.walk(repeat.item, f"/{count}")
             count += 1
             if is_read and not self.is_reading and count < repeat.max_count:
-                self.decisions.append(("", repeat, count))
+                self.decisions.insert(first, ("", repeat, count))
 
 
 def _is_open(keys: Keys, idx: int) -> bool:
