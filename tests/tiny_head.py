@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
@@ -112,7 +113,9 @@ def score(head: TinyHead, step: int) -> dict[str, float]:
 def builder(dropout: float = 0.0, **parts: Callable) -> Callable:
     """What `train` takes as `build`; `parts` replace the usual ones."""
 
-    def build(cfg: HeadTrainConfig, accelerator: object) -> Parts:
+    def build(cfg: HeadTrainConfig, accelerator: Any) -> Parts:
+        # Only the first process's weights count.
+        torch.manual_seed(cfg.seed + accelerator.process_index)
         head = TinyHead(dropout)
         return replace(Parts(head, TinyLoss(head), batches, score), **parts)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_head
 import torch
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from smoldiff_training.config import ConfigError
@@ -200,6 +201,13 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch):
         ConfigError, match="tracker: wandb is not installed; run `pip install wandb`"
     ):
         run(tiny_head.config(tmp_path, tracker="wandb"))
+
+
+def test_sharding_that_accelerate_was_set_up_for_is_refused(tmp_path, monkeypatch):
+    fsdp = property(lambda self: DistributedType.FSDP)
+    monkeypatch.setattr("accelerate.Accelerator.distributed_type", fsdp)
+    with pytest.raises(ConfigError, match="FSDP1 is not supported"):
+        run(tiny_head.config(tmp_path))
 
 
 def test_due_says_so_once_in_each_span():

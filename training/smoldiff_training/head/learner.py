@@ -32,11 +32,13 @@ class Parts:
     """Of the head. Takes a batch; returns the mean loss and detached numbers, those named `num_` counts."""
     batches: Callable[[int, int, int], Iterator[Batch]]
     """Endless batches from a number on, of a process among some: a pure function of these three."""
-    evaluate: Callable[[Any, int], dict[str, float]]
-    """Scores of a head after some steps. Called in the first process only."""
+    evaluate: Callable[[Any, int], dict[str, float]] | None = None
+    """Scores of a head after some steps. Called in the first process only; None scores nothing."""
 
 
 class Learner:
+    """What one process knows of the head and moves at each step; the processes hold the same weights, or share one copy."""
+
     def __init__(
         self, cfg: HeadTrainConfig, parts: Parts, accelerator: Any, saved: Checkpoint | None
     ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from smoldiff_training.head.build import build_parts
 from smoldiff_training.head.checkpoint import (
     check_out,
     config_record,
@@ -30,7 +31,7 @@ EXPORT = "head"
 Build = Callable[[HeadTrainConfig, Any], Parts]
 
 
-def train(cfg: HeadTrainConfig, build: Build) -> None:
+def train(cfg: HeadTrainConfig, build: Build = build_parts) -> None:
     """Train until a limit is reached and leave the head in `out/head`. `build(cfg, accelerator)` makes the parts.
 
     Goes on from a checkpoint in `out`. Raises ConfigError where `out`, the tracker or the parts do not fit `cfg`.
@@ -72,7 +73,7 @@ def train(cfg: HeadTrainConfig, build: Build) -> None:
             check_finite(norm.item(), step)
         if step % cfg.log_every == 0 or is_last:
             tracker.step(step, used, numbers, norm=norm.item(), rate=factor, elapsed_s=elapsed_s)
-        if is_last or (is_sync and is_score_due(elapsed_s)):
+        if parts.evaluate and (is_last or (is_sync and is_score_due(elapsed_s))):
             with tracker.paused():
                 head = learner.shown()
                 if is_first:

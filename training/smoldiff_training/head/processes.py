@@ -19,11 +19,7 @@ WAITING = timedelta(hours=2)  # the other processes wait while the first one eva
 def new_accelerator(cfg: HeadTrainConfig) -> Any:
     """The processes that this run has, as `accelerate launch` started them. Raises ConfigError."""
     from accelerate import Accelerator
-    from accelerate.utils import (
-        DistributedDataParallelKwargs,
-        DistributedType,
-        InitProcessGroupKwargs,
-    )
+    from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
     on_gpu = torch.cuda.is_available()
     is_bfloat16 = cfg.precision == "bfloat16" or (cfg.precision == "auto" and on_gpu)
@@ -56,6 +52,8 @@ def spread(loss: nn.Module, accelerator: Any, sharding: str) -> Any:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    for p in loss.parameters():
+        dist.broadcast(p.data, src=0)  # each process cuts its own copy, so all must be equal
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     # Autocast sets the precision, as under DDP; inputs stay as they are.
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)

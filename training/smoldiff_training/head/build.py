@@ -1,0 +1,88 @@
+"""The parts of a head's run, from its configuration: the base, the head, the targets, the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from smoldiff.decode.model import Model, load
+from smoldiff.head.checkpoint import base_facts
+from smoldiff.head.model import DiffusionHead
+from smoldiff_training.data.cache import cached_targets
+from smoldiff_training.data.draw import draw_rows
+from smoldiff_training.data.rows import Row
+from smoldiff_training.data.sources import load_rows, weighted_rows
+from smoldiff_training.data.store import TargetStore
+from smoldiff_training.data.targets import TargetOptions
+from smoldiff_training.head.batches import HeadBatches, loader
+from smoldiff_training.head.config import HeadDataConfig, HeadTrainConfig
+from smoldiff_training.head.learner import Parts
+from smoldiff_training.head.loss import HeadLoss
+
+
+def build_parts(cfg: HeadTrainConfig, accelerator: Any) -> Parts:
+    """The parts on this process's device. The first process to ask builds the targets; the others wait for them."""
+    show = print if accelerator.is_main_process else silent
+    base = load(cfg.base, device=str(accelerator.device), head="none")
+    head = new_head(cfg, base)
+    rows = training_rows(cfg.data, cfg.seed, show)
+    targets = training_targets(cfg, rows, str(accelerator.device))
+    show(f"{len(targets)} targets; dropped: {dict(targets.dropped)}")
+    batches = HeadBatches(
+        targets=targets,
+        lengths=targets.num_tokens(),
+        batch_examples=cfg.data.batch_examples,
+        vocabulary=base.vocabulary,
+        call_style=base.call_style,
+        noise=cfg.noise,
+        max_positions=cfg.model.max_slot_positions,
+        seed=cfg.seed,
+    )
+    network = base.base.model  # type: ignore[attr-defined]  # a head needs a transformers base
+    return Parts(
+        head=head,
+        loss=HeadLoss(head, network.requires_grad_(False), cfg.loss),
+        batches=partial(loader, batches, num_workers=cfg.data.num_workers),
+    )
+
+
+def new_head(cfg: HeadTrainConfig, base: Model) -> DiffusionHead:
+    """A new head for the base, or the one that training starts from, in float32."""
+    if cfg.init:
+        head = DiffusionHead.from_pretrained(cfg.init)
+        head.config.check(base_facts(base))
+    else:
+        head = DiffusionHead.for_base(base, **asdict(cfg.model))
+    return head.float()
+
+
+def training_rows(cfg: HeadDataConfig, seed: int, show: Callable[[str], None]) -> Sequence[Row]:
+    """What targets are made of: the sources' rows by weight, their new versions, synthetic ones."""
+    loaded = load_rows(cfg)
+    for line in loaded.report:
+        show(line)
+    chosen = weighted_rows(loaded, cfg.num_rows, seed)
+    return draw_rows(chosen, cfg.num_rows, cfg.augment, cfg.synthetic_share, cfg.mcp_tools, seed)
+
+
+def training_targets(cfg: HeadTrainConfig, rows: Sequence[Row], device: str) -> TargetStore:
+    options = TargetOptions(
+        top_k=cfg.data.top_k,
+        max_prompt_tokens=cfg.data.max_prompt_tokens,
+        batch_rows=cfg.data.target_batch,
+    )
+    return cached_targets(
+        cfg.base,
+        rows,
+        Path(cfg.data.cache),
+        options,
+        num_processes=cfg.data.target_processes,
+        device=device,
+    )
+
+
+def silent(line: str) -> None:
+    """Say nothing: the first process says it."""
