@@ -127,7 +127,7 @@ class DiffusionHead(nn.Module):
         if cfg.has_copy:
             self.copy_query = nn.Linear(size, cfg.copy_dim, bias=False)
             self.copy_key = nn.Linear(size, cfg.copy_dim, bias=False)
-            self.copy_matches = nn.Parameter(torch.arange(MAX_MATCH + 1).float())
+            self.copy_bonuses = nn.Parameter(torch.ones(MAX_MATCH))
             self.copy_gate = nn.Linear(size, 1)
         if cfg.has_confidence:
             self.confidence = nn.Linear(size, 1)
@@ -233,10 +233,10 @@ class DiffusionHead(nn.Module):
         )
         x_BQH = torch.where(token_BQ1, tokens, self.mask)
         x_BQH = x_BQH + self.name_in(self._names(queries.names_BQL, tables))
-        x_BQH = x_BQH + self.kinds[queries.kind_BQ] + self.indices[queries.index_BQ]
+        x_BQH = x_BQH + _rows(self.kinds, queries.kind_BQ) + _rows(self.indices, queries.index_BQ)
         x_BQH = x_BQH + queries.is_fed_BQ[..., None].to(x_BQH.dtype) * self.fed
         if self.config.has_slot_positions:
-            x_BQH = x_BQH + self.places[queries.place_BQ.clamp(max=MAX_OFFSET - 1)]
+            x_BQH = x_BQH + _rows(self.places, queries.place_BQ.clamp(max=MAX_OFFSET - 1))
         if self.config.has_anchor:
             anchors_BQ = _kept(queries.anchor_BQ, memory.lengths_B[:, None])
             x_BQH = x_BQH + self.anchor_in(_at(memory.fused_BNH, anchors_BQ))
@@ -287,7 +287,7 @@ class DiffusionHead(nn.Module):
         offsets_K = encoded.queries.offset_BQ[at.rows_K, at.queries_K]
         final_KD = encoded.memory.final_BND[at.rows_K, anchors_K]
         gates_K = torch.where(
-            offsets_K < NUM_GATES, self.anchor_gates[offsets_K.clamp(max=NUM_GATES - 1)], 0.0
+            offsets_K < NUM_GATES, _rows(self.anchor_gates, offsets_K.clamp(max=NUM_GATES - 1)), 0.0
         )
         return gates_K[:, None].to(self.out.weight.dtype) * final_KD.to(self.out.weight.dtype)
 
@@ -299,7 +299,9 @@ class DiffusionHead(nn.Module):
             return u_KH.new_zeros(len(u_KH)).float(), torch.zeros_like(ids_KN, dtype=torch.float32)
         scores_KN = _products(self.copy_query(u_KH), memory.copy_BNC, at.rows_K).float()
         matches_KN = matched(ids_KN, at.history_KM)
-        scores_KN = scores_KN * self.config.copy_dim**-0.5 + self.copy_matches.float()[matches_KN]
+        scores_KN = scores_KN * self.config.copy_dim**-0.5
+        for num, bonus in enumerate(self.copy_bonuses.float(), 1):
+            scores_KN = scores_KN + bonus * (matches_KN >= num)
         is_seen_KN = memory.is_seen_BN[at.rows_K]
         pointers_KN = scores_KN.masked_fill(~is_seen_KN, -torch.inf).softmax(-1)
         return self.copy_gate(u_KH)[:, 0].float().sigmoid(), pointers_KN
@@ -339,6 +341,11 @@ def _sees(memory: Memory, queries: Queries) -> Tensor:
 def _kept(anchors: Tensor, lengths: Tensor) -> Tensor:
     """The anchors, or the last token that is remembered: without the template's states that is the prompt's."""
     return torch.minimum(anchors, lengths - 1)
+
+
+def _rows(table_RH: Tensor, index_BQ: Tensor) -> Tensor:
+    """Rows of a small table. As a product: the backward pass of an indexing takes equal indices one by one."""
+    return nn.functional.one_hot(index_BQ, len(table_RH)).to(table_RH.dtype) @ table_RH
 
 
 def _at(x_BNH: Tensor, index_BQ: Tensor) -> Tensor:
