@@ -51,10 +51,8 @@ def train(cfg: HeadTrainConfig, build: Build = build_parts) -> None:
         write_conditions(out, cfg)
     tracker = Tracker(cfg, accelerator, config, step)
     clock = Clock(accelerator, elapsed_s)
-    is_save_due, is_score_due = (
-        Due(cfg.checkpoint_every_s, elapsed_s),
-        Due(cfg.eval_every_s, elapsed_s),
-    )
+    is_save_due = Due(cfg.checkpoint_every_s, elapsed_s)
+    is_score_due = Due(cfg.eval_every_s, elapsed_s)
     accumulation = cfg.optim.accumulation
     batches = parts.batches(
         step * accumulation, accelerator.process_index, accelerator.num_processes
