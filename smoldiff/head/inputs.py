@@ -102,17 +102,25 @@ def stacked(rows: Sequence[Sequence[Query]]) -> dict[str, NDArray[Any]]:
     is_fed = np.zeros(shape, dtype=bool)
     names = np.full((*shape, MAX_NAME_TOKENS), NO_TOKEN, dtype=np.int64)
     for b, row in enumerate(rows):
-        for q, one in enumerate(row):
-            plain[:, b, q] = (
-                one.block,
-                one.kind,
-                one.anchor,
-                min(one.offset, MAX_OFFSET - 1),
-                one.place,
-                min(one.index, MAX_INDEX - 1),
-                one.token_id,
-            )
-            is_fed[b, q] = one.is_fed
-            names[b, q, : len(one.names)] = one.names
+        if not row:
+            continue
+        plain[:, b, : len(row)] = np.array(
+            [
+                (
+                    one.block,
+                    one.kind,
+                    one.anchor,
+                    min(one.offset, MAX_OFFSET - 1),
+                    one.place,
+                    min(one.index, MAX_INDEX - 1),
+                    one.token_id,
+                )
+                for one in row
+            ]
+        ).T
+        is_fed[b, : len(row)] = [one.is_fed for one in row]
+        names[b, : len(row)] = [
+            one.names + (NO_TOKEN,) * (MAX_NAME_TOKENS - len(one.names)) for one in row
+        ]
     keys = ("block_BQ", "kind_BQ", "anchor_BQ", "offset_BQ", "place_BQ", "index_BQ", "token_BQ")
     return {**dict(zip(keys, plain, strict=True)), "is_fed_BQ": is_fed, "names_BQL": names}

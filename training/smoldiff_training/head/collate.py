@@ -41,19 +41,20 @@ def collate(examples: Sequence[Example], targets: Sequence[Target]) -> Batch:
     has_implicit: list[bool] = []
     for b, (one, target) in enumerate(zip(examples, targets, strict=True)):
         arrays["ids_BN"][b, : len(one.ids)] = one.ids
-        for q, row in enumerate(one.labelled):
-            arrays["label_BQ"][b, q] = row.label
-            arrays["history_BQM"][b, q] = row.history
-            arrays["slot_BQ"][b, q] = row.slot
-            arrays["share_BQ"][b, q] = row.masked_share
-            if row.teacher >= 0:
-                arrays["teacher_ids_BQT"][b, q] = target.topk_ids[row.teacher]
-                arrays["teacher_p_BQT"][b, q] = np.exp(
-                    target.topk_logp[row.teacher].astype(np.float32)
-                )
-            if row.group >= 0:
-                arrays["group_BQ"][b, q] = row.group + len(implicit)
-                arrays["is_right_BQ"][b, q] = row.is_right_option
+        rows, num = one.labelled, len(one.labelled)
+        arrays["label_BQ"][b, :num] = [row.label for row in rows]
+        arrays["history_BQM"][b, :num] = [row.history for row in rows]
+        arrays["slot_BQ"][b, :num] = [row.slot for row in rows]
+        arrays["share_BQ"][b, :num] = [row.masked_share for row in rows]
+        arrays["is_right_BQ"][b, :num] = [row.is_right_option for row in rows]
+        teacher_Q = np.array([row.teacher for row in rows], dtype=np.int64)
+        at_Q = np.flatnonzero(teacher_Q >= 0)
+        arrays["teacher_ids_BQT"][b, at_Q] = target.topk_ids[teacher_Q[at_Q]]
+        arrays["teacher_p_BQT"][b, at_Q] = np.exp(
+            target.topk_logp[teacher_Q[at_Q]].astype(np.float32)
+        )
+        group_Q = np.array([row.group for row in rows], dtype=np.int64)
+        arrays["group_BQ"][b, :num] = np.where(group_Q >= 0, group_Q + len(implicit), NO_GROUP)
         implicit += one.implicit
         has_implicit += one.has_implicit
     arrays["implicit_G"] = np.array(implicit, dtype=bool)
