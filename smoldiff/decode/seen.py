@@ -75,7 +75,8 @@ class Seen:
         fed = self.text[start : max(start, stop)]
         same = next((i for i, (a, b) in enumerate(zip(fed, known, strict=False)) if a != b), None)
         num_same = min(len(fed), len(known)) if same is None else same
-        idx = bisect_right(self.ends, start + num_same) - 1
+        # Of a slot that begins behind all that was right, what was fed at its place is another text.
+        idx = bisect_right(self.ends, min(start + num_same, stop)) - 1
         num_bytes = max(0, (self.ends[idx] if idx >= 0 else 0) - start)
         return Anchor(self.num_prompt + idx, num_bytes, is_fed=True)
 

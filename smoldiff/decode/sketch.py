@@ -24,7 +24,7 @@ def sketch(scaffold: Scaffold, prefix: str, choices: Choices) -> Remainder:
     lengths, keys = dict(choices.lengths), dict(choices.keys)
     remainder = scaffold.resume(prefix, choices)
     for _ in range(MAX_DEPTH):
-        open_ones = [d for d in remainder.decisions if d.pointer and _is_open(d, keys, lengths)]
+        open_ones = [d for d in remainder.decisions if _is_open(d, keys, lengths)]
         if not open_ones:
             break
         for decision in open_ones:
