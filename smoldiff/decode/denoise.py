@@ -42,7 +42,8 @@ class SlotFill:
 
     @property
     def confidence(self) -> float:
-        return math.prod(self.chances)
+        """The chance that all of it is right; 0 where no text was found."""
+        return math.prod(self.chances) if self.chances else 0.0
 
 
 @dataclass(eq=False)
@@ -125,16 +126,17 @@ class _Chain:
 
     def __init__(self, asked: SlotQueries, start: int, automaton: TokenAutomaton | None) -> None:
         self._asked, self._start = asked, start
-        self._tokens = list(asked.known_ids[: asked.first_place])
-        self._chances = [1.0] * len(self._tokens)
+        self._tokens: list[int] = []
+        self._chances: list[float] = []
         self._num_positions = asked.first_place + len(asked.queries)
-        self._walker = None if automaton is None else Walker(automaton, self._num_positions)
-        self.is_done = automaton is None or automaton.is_empty
-        self._is_ended = False
-        if self._walker is not None and not self.is_done:
-            self.is_done = not self._walker.take_all(self._tokens)
-        while not self.is_done and self._fixed() != MASK:
-            self._append(self._fixed(), 1.0)
+        self._fixed = dict(enumerate(asked.known_ids)) | {
+            query.place: query.token_id for query in asked.queries if query.token_id != MASK
+        }
+        self.is_done, self._is_ended = True, False
+        if automaton is not None and not automaton.is_empty:
+            self._walker = Walker(automaton, self._num_positions, self._fixed)
+            self.is_done = not self._walker.is_possible
+        self._take_fixed()
 
     @property
     def query(self) -> int:
@@ -148,40 +150,30 @@ class _Chain:
 
     def take(self, log_probs_V: np.ndarray, chance: float) -> None:
         """Fill the position with the best token that may stand there, or end the slot."""
-        assert self._walker is not None
         token_ids = self._walker.automaton.token_ids
-        column, best = -1, -np.inf
-        if self._walker.num_left:
-            allowed_U = self._walker.allowed()
-            if allowed_U.any():
-                scores_U = np.where(allowed_U, log_probs_V[token_ids], -np.inf)
-                column = int(scores_U.argmax())
-                best = float(scores_U[column])
-        if self._walker.may_end and log_probs_V[-1] >= best:
+        scores_U = np.where(self._walker.allowed(), log_probs_V[token_ids], -np.inf)
+        if self._walker.may_end and log_probs_V[-1] >= scores_U.max(initial=-np.inf):
             self._chances.append(chance)
             self.is_done = self._is_ended = True
-        elif column >= 0:
-            self._append(int(token_ids[column]), chance)
-            while not self.is_done and self._fixed() != MASK:
-                self._append(self._fixed(), 1.0)
         else:
-            self.is_done = True
+            self._append(int(token_ids[scores_U.argmax()]), chance)
+            self._take_fixed()
 
-    def _fixed(self) -> int:
-        """The token that stands at the next position already, or MASK."""
-        idx = len(self._tokens) - self._asked.first_place
-        return self._asked.queries[idx].token_id if idx < len(self._asked.queries) else MASK
+    def _take_fixed(self) -> None:
+        """Step over the tokens that stand there already."""
+        while not self.is_done and (place := len(self._tokens)) in self._fixed:
+            # What an earlier step committed keeps its chance, see _better.
+            chance = 1.0 if place < len(self._asked.known_ids) else 0.0
+            self._append(self._fixed[place], chance)
 
     def _append(self, token_id: int, chance: float) -> None:
-        assert self._walker is not None
-        if not self._walker.take(token_id):
-            self.is_done = True
-            return
+        is_taken = self._walker.take(token_id)
+        assert is_taken  # a way to the end was in sight
         self._tokens.append(token_id)
         self._chances.append(chance)
         if len(self._tokens) == self._num_positions:
             self.is_done = True
-            self._is_ended = self._walker.may_end and not self._walker.allowed().any()
+            self._is_ended = self._walker.must_end
 
     def filled(self) -> SlotFill:
         return SlotFill(self._asked, self._tokens, self._chances, self._is_ended)

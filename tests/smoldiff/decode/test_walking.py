@@ -152,6 +152,44 @@ def test_a_walk_always_ends_in_the_language(language, num_positions, rng):
     assert walker.num_left == num_positions - num_taken >= 0
 
 
+@settings(max_examples=150, deadline=None)
+@given(KEYS, st.integers(0, LIMIT), st.dictionaries(st.integers(0, LIMIT - 1), st.integers(0, 5)))
+def test_tokens_that_must_stand_somewhere_are_always_reached(key, num_positions, fixed):
+    name, bounds = key
+    automaton = automaton_of(name, *bounds)
+    assume(not automaton.is_empty and max(fixed, default=-1) < num_positions)
+    texts = {
+        text
+        for text in texts_of(name, *bounds, num_positions)
+        if all(place < len(text) and text[place] == token for place, token in fixed.items())
+    }
+    assert Walker(automaton, num_positions, fixed).is_possible == bool(texts)
+    taken = ()
+    while texts:
+        walker = Walker(automaton, num_positions, fixed)
+        assert walker.take_all(taken)
+        following = {text[len(taken)] for text in texts if len(text) > len(taken)}
+        assert allowed_ids(walker) >= following
+        if len(taken) not in fixed:
+            assert allowed_ids(walker) == following
+        assert walker.may_end == (taken in texts)
+        if not following:
+            break
+        taken = (*taken, min(following))
+        texts = {text for text in texts if text[: len(taken)] == taken}
+
+
+def test_a_text_must_end_where_nothing_of_the_language_follows():
+    walker = Walker(automaton_of("aba or abab", 0, None), 3)
+    assert not walker.must_end
+    assert walker.take_all([4, 1])  # aba b
+    assert walker.must_end
+    full = Walker(automaton_of("any", 0, None), 1)
+    assert full.take(0)
+    assert not full.allowed().any()
+    assert not full.must_end  # only the positions are at an end
+
+
 def test_where_the_positions_do_not_do_nothing_is_allowed():
     walker = Walker(automaton_of("aba or abab", 0, None), 0)
     assert not walker.allowed().any()
