@@ -108,7 +108,7 @@ class Asker:
                 own = (p for p in inside if p == scope or p.startswith(scope + "/"))
                 return seen.key(SPACED.dumps(question.name).encode(), own, behind)
             case Ask.LENGTH if not at:
-                return Anchor(seen.num_tokens - 1, 0, is_fed=True)
+                return Anchor(seen.num_tokens - 1, 0, is_fed=bool(seen.fed_ids))
             case Ask.LENGTH:
                 return seen.before(inside[0], behind) if inside else Anchor(behind, 0, is_fed=False)
             case Ask.BRANCH:
