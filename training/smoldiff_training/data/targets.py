@@ -21,9 +21,13 @@ from smoldiff.decode.model import Model
 from smoldiff.decode.options import CallOptions
 from smoldiff.decode.request import Plan, outcome_of, plan, start_from_ids
 from smoldiff.decode.result import CallResult
-from smoldiff.errors import PromptTooLong, SmoldiffError
+from smoldiff.errors import PromptTooLong, SmoldiffError, TemplateError
+from smoldiff.scaffold.style import JsonStyle
 from smoldiff.schema.equality import key
-from smoldiff_training.data.oracle import oracle
+from smoldiff.schema.source import read_source
+from smoldiff.template.tokenise import tokenise
+from smoldiff_training.data.confirming import TOKENS_A_PASS, confirmed
+from smoldiff_training.data.oracle import call_parts, oracle
 from smoldiff_training.data.recording import Ids, LogProbs, RecordingBase
 from smoldiff_training.data.render import prompt_text
 from smoldiff_training.data.rows import Json, Row
@@ -109,8 +113,10 @@ class TargetMaker:
     def make(self, rows: Sequence[Row]) -> Made:
         """The targets of all rows. Rows of similar length are decoded together."""
         dropped: Counter[str] = Counter()
-        requests = dict(self._requests(rows, dropped))
-        found: dict[int, Target] = {}
+        prompts = dict(self._prompts(rows, dropped))
+        found = self._confirmed(rows, prompts)
+        rest = {idx: prompt for idx, prompt in prompts.items() if idx not in found}
+        requests = dict(self._requests(rows, rest, dropped))
         # a row alone has nobody to wait for it
         for max_passes in (None,) if self.options.batch_rows == 1 else (MAX_PASSES, None):
             waiting, requests = requests, {}
@@ -123,6 +129,45 @@ class TargetMaker:
                     dropped[outcome] += 1
         return Made([found[idx] for idx in sorted(found)], dropped)
 
+    def _confirmed(
+        self, rows: Sequence[Row], prompts: Mapping[int, list[int]]
+    ) -> dict[int, Target]:
+        """The targets of rows whose own calls the base writes, by the number of the row."""
+        known = {idx: self._known(rows[idx]) for idx in prompts}
+        size = 1 if self.options.batch_rows == 1 else TOKENS_A_PASS
+        answers = [known[idx] for idx in prompts]
+        best = confirmed(self.model, list(prompts.values()), answers, self.options.top_k, size)
+        vocabulary = self.model.vocabulary
+        return {
+            idx: Target(
+                prompt_ids=np.array(prompt_ids, np.int32),
+                tools=rows[idx].tools,
+                answer_ids=np.array(answer_ids, np.int32),
+                answer_text=vocabulary.bytes_of(answer_ids).decode(),
+                topk_ids=one[0],
+                topk_logp=one[1],
+                is_gold=True,
+                source=rows[idx].source,
+            )
+            for (idx, prompt_ids), answer_ids, one in zip(
+                prompts.items(), answers, best, strict=True
+            )
+            if one is not None
+        }
+
+    def _known(self, row: Row) -> tuple[int, ...]:
+        """A row's own calls as the base would write them; nothing where it cannot, or where they are too long."""
+        parts = call_parts(row.calls, self.model.call_style, JsonStyle())
+        try:
+            ids = tokenise(self.model.vocabulary, (), parts)
+        except TemplateError:
+            return ()
+        is_single = len(row.calls) == 1
+        is_fit = len(ids) < self.options.max_tokens and (
+            is_single or self.model.call_style.can_repeat
+        )
+        return ids if is_fit else ()
+
     def _outcomes(
         self, requests: Mapping[int, Request], max_passes: int | None
     ) -> Iterator[tuple[int, Outcome]]:
@@ -131,27 +176,32 @@ class TargetMaker:
             outcomes = self._write([requests[idx] for idx in batch], max_passes)
             yield from zip(batch, outcomes, strict=True)
 
-    def _requests(
+    def _prompts(
         self, rows: Sequence[Row], dropped: Counter[str]
-    ) -> Iterator[tuple[int, Request]]:
-        """What can be asked, by the number of its row."""
+    ) -> Iterator[tuple[int, list[int]]]:
+        """The prompts of what can be asked, by the number of the row."""
         for idx, row in enumerate(rows):
             if not row.calls:
                 dropped[NO_CALLS] += 1
                 continue
             try:
-                yield idx, self._request(row)
+                prompt_ids = self._prompt_ids(read_messages(row.messages), row.tools)
             except SmoldiffError as problem:
                 dropped[type(problem).__name__] += 1
+                continue
+            if len(prompt_ids) > self.options.max_prompt_tokens:
+                dropped[PromptTooLong.__name__] += 1
+            else:
+                yield idx, prompt_ids
 
-    def _request(self, row: Row) -> Request:
-        """Raises SmoldiffError for a row that cannot be asked."""
-        messages = read_messages(row.messages)
-        what = self._plan(row.tools)
-        prompt_ids = self._prompt_ids(messages, row.tools, what)
-        if len(prompt_ids) > self.options.max_prompt_tokens:
-            raise PromptTooLong(len(prompt_ids), self.options.max_prompt_tokens)
-        return Request(row, what, prompt_ids)
+    def _requests(
+        self, rows: Sequence[Row], prompts: Mapping[int, list[int]], dropped: Counter[str]
+    ) -> Iterator[tuple[int, Request]]:
+        for idx, prompt_ids in prompts.items():
+            try:
+                yield idx, Request(rows[idx], self._plan(rows[idx].tools), prompt_ids)
+            except SmoldiffError as problem:
+                dropped[type(problem).__name__] += 1
 
     def _plan(self, tools: list[Json]) -> Plan:
         text = json.dumps(tools)
@@ -163,10 +213,10 @@ class TargetMaker:
                 self._plans.popitem(last=False)
         return found
 
-    def _prompt_ids(self, messages: list[Json], tools: list[Json], what: Plan) -> list[int]:
+    def _prompt_ids(self, messages: list[Json], tools: list[Json]) -> list[int]:
         tokenizer = self.model.tokenizer
         if not is_own_template(str(tokenizer.chat_template)):
-            return render_prompt(tokenizer, messages, what.shown.tools)
+            return render_prompt(tokenizer, messages, read_source(tools).tools)
         text = prompt_text(messages, tools)
         (coded,) = tokenizer.backend_tokenizer.encode_batch_fast([text], add_special_tokens=False)
         ids: list[int] = coded.ids
