@@ -100,8 +100,9 @@ def tiny_base(tokenizer: PreTrainedTokenizerFast) -> Model:
     torch.manual_seed(0)
     config = SmolLM3Config(
         vocab_size=8192,
-        hidden_size=48,
-        intermediate_size=64,
+        hidden_size=64,
+        intermediate_size=128,
+        initializer_range=0.2,  # so that states and logits differ from token to token
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,

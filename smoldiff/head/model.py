@@ -35,6 +35,7 @@ MAX_MATCH = 3
 """How many tokens before a position are compared with those before a token that may be copied."""
 NUM_GATES = 4
 """Offsets at which the base's own state at the anchor is added to the head's."""
+RULED_OUT = -1e4
 LEAST_P = torch.finfo(torch.float32).tiny
 """Probabilities count as no less: a larger floor would leave what a base surely rules out without a gradient."""
 
@@ -259,7 +260,10 @@ class DiffusionHead(nn.Module):
         if self.config.has_anchor:
             out_KD = out_KD + self._anchored(encoded, at)
         logits_KV = nn.functional.linear(out_KD.to(tables.lm_head_VH.dtype), tables.lm_head_VH)
-        null_K1 = self.null(u_KH) if self.config.has_null_row else logits_KV[:, -1:]
+        if self.config.has_null_row:
+            null_K1 = self.null(u_KH)
+        else:
+            null_K1, logits_KV = logits_KV[:, -1:], _without_last(logits_KV)
         logits_KV = torch.cat([logits_KV.float(), null_K1.float()], 1)
         copy_K, pointers_KN = self._copied(encoded, at, u_KH)
         confidence_K = (
@@ -305,6 +309,11 @@ class DiffusionHead(nn.Module):
         is_seen_KN = memory.is_seen_BN[at.rows_K]
         pointers_KN = scores_KN.masked_fill(~is_seen_KN, -torch.inf).softmax(-1)
         return self.copy_gate(u_KH)[:, 0].float().sigmoid(), pointers_KN
+
+
+def _without_last(logits_KV: Tensor) -> Tensor:
+    """The logits with the last token ruled out: its row stands for NULL, and may not count twice."""
+    return torch.cat([logits_KV[:, :-1], torch.full_like(logits_KV[:, :1], RULED_OUT)], 1)
 
 
 def _products(query_KC: Tensor, keys_BNC: Tensor, rows_K: Tensor) -> Tensor:

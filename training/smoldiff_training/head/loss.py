@@ -45,10 +45,8 @@ class HeadLoss(nn.Module):
     def __init__(self, head: DiffusionHead, base: Any, cfg: LossConfig) -> None:
         super().__init__()
         self.head, self.cfg = head, cfg
-        self._base = (
-            base,
-        )  # in a tuple: its weights are not trained, saved or sent to other processes
-        self._tables = (Tables.of(base),)
+        # In tuples: the base's weights are not trained, saved or sent to other processes.
+        self._base, self._tables = (base,), (Tables.of(base),)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss, and what it is made of."""
@@ -143,11 +141,11 @@ class HeadLoss(nn.Module):
         is_token_K = label_K != NULL
         num_tokens = is_token_K.sum().clamp(min=1)
         right = (each.is_best_K & is_token_K).sum() / num_tokens
-        total = weight_K.sum().clamp(min=1e-6)
+        total, num_labels = weight_K.sum().clamp(min=1e-6), max(1, len(label_K))
         return {
             "cross_entropy": (each.cross_entropy_K.detach() * weight_K).sum() / total,
-            "variation": each.variation_K.detach().mean(),
-            "confidence_loss": each.confidence_K.detach().mean(),
+            "variation": each.variation_K.detach().sum() / num_labels,
+            "confidence_loss": each.confidence_K.detach().sum() / num_labels,
             "token_accuracy": right,
             "num_positions": is_token_K.sum(),
         }
