@@ -22,6 +22,9 @@ from smoldiff_training.head.config import HeadDataConfig, HeadTrainConfig
 from smoldiff_training.head.learner import Parts
 from smoldiff_training.head.loss import HeadLoss
 
+SMALL_BASE = 100_000_000
+"""Parameters."""
+
 
 def build_parts(cfg: HeadTrainConfig, accelerator: Any) -> Parts:
     """The parts on this process's device. The first process to ask builds the targets; the others wait for them."""
@@ -29,7 +32,9 @@ def build_parts(cfg: HeadTrainConfig, accelerator: Any) -> Parts:
     base = load(cfg.base, device=str(accelerator.device), head="none")
     head = new_head(cfg, base)
     rows = training_rows(cfg.data, cfg.seed, show)
-    targets = training_targets(cfg, rows, str(accelerator.device))
+    network = base.base.model  # type: ignore[attr-defined]  # a head needs a transformers base
+    is_small = network.num_parameters() < SMALL_BASE
+    targets = training_targets(cfg, rows, accelerator.device.type, is_small)
     show(f"{len(targets)} targets; dropped: {dict(targets.dropped)}")
     batches = HeadBatches(
         targets=targets,
@@ -41,7 +46,6 @@ def build_parts(cfg: HeadTrainConfig, accelerator: Any) -> Parts:
         max_positions=cfg.model.max_slot_positions,
         seed=cfg.seed,
     )
-    network = base.base.model  # type: ignore[attr-defined]  # a head needs a transformers base
     return Parts(
         head=head,
         loss=HeadLoss(head, network.requires_grad_(False), cfg.loss),
@@ -68,11 +72,15 @@ def training_rows(cfg: HeadDataConfig, seed: int, show: Callable[[str], None]) -
     return draw_rows(chosen, cfg.num_rows, cfg.augment, cfg.synthetic_share, cfg.mcp_tools, seed)
 
 
-def training_targets(cfg: HeadTrainConfig, rows: Sequence[Row], device: str) -> TargetStore:
+def training_targets(
+    cfg: HeadTrainConfig, rows: Sequence[Row], device: str, is_small: bool
+) -> TargetStore:
+    """A small base writes them in float32, in which it is used on a CPU; a large one as it is used on a GPU."""
     options = TargetOptions(
         top_k=cfg.data.top_k,
         max_prompt_tokens=cfg.data.max_prompt_tokens,
         batch_rows=cfg.data.target_batch,
+        dtype="float32" if is_small else "auto",
     )
     return cached_targets(
         cfg.base,
