@@ -316,6 +316,43 @@ def test_autocast_changes_little(base, make, targets):
     assert float((half - exact).detach().abs()) < 0.1
 
 
+def test_processes_with_parts_of_a_batch_have_the_mean_loss_and_gradient_of_one_with_all(
+    base, make, targets, monkeypatch
+):
+    """Their parts differ in positions and questions, which is why each divides by the mean of both."""
+    parts = [batch_of(make, targets, numbers=numbers) for numbers in ((0, 4), (1, 3))]
+    whole, split = shaken(base).train(), shaken(base).train()
+    wanted, _ = HeadLoss(whole, base.base.model, LossConfig())(
+        batch_of(make, targets, numbers=(0, 4, 1, 3))
+    )
+    wanted.backward()
+
+    loss_of = HeadLoss(split, base.base.model, LossConfig())
+    totals = []
+    monkeypatch.setattr(loss_of, "_shared", lambda total: totals.append(total.detach()) or total)
+    for part in parts:
+        loss_of(part)
+    means = iter([(totals[n] + totals[n + 2]) / 2 for n in (0, 1)] * 2)
+    monkeypatch.setattr(loss_of, "_shared", lambda total: next(means))
+    found = sum(loss_of(part)[0] for part in parts) / 2
+    found.backward()
+    torch.testing.assert_close(found, wanted, **CLOSE)
+    for one, two in zip(whole.parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, **CLOSE)
+
+
+def test_a_total_is_shared_only_while_training(base, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: asked.append(total.mul_(4)))
+    loss_of = HeadLoss(new_head(base), base.base.model, LossConfig())
+    total = torch.tensor(3.0)
+    assert float(loss_of.eval()._shared(total.clone())) == 3.0
+    assert float(loss_of.train()._shared(total.clone())) == 6.0  # (3 + 9) / 2
+    assert len(asked) == 1
+
+
 def test_a_position_weighs_as_much_as_it_is_reached():
     log_p = torch.tensor([0.5, 0.5, 0.25, 0.1, 0.9]).log()
     is_first = torch.tensor([True, False, False, True, False])
@@ -373,7 +410,7 @@ def test_the_decision_loss_is_the_cross_entropy_of_each_question():
         ([0.1, 0.2, 0.3, 0.4], 3, False),
     ]
     scores_BQ, batch = decision_batch(groups)
-    loss, metrics = decision_loss(scores_BQ, batch)
+    loss, metrics = decision_loss(scores_BQ, batch, torch.tensor(6.0))
     each, num_right = [], 0
     for scores, right, has_implicit in groups:
         logits = torch.tensor([0.0] * has_implicit + scores)

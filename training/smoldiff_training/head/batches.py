@@ -73,8 +73,8 @@ class HeadBatches:
     def batch(self, step: int, rank: int = 0, num_ranks: int = 1) -> Batch:
         """This process's part of a step's batch."""
         made = [
-            self._example(int(i), step, place)
-            for place, i in enumerate(self._numbers(step)[rank::num_ranks])
+            self._example(int(number), step, place)
+            for place, number in list(enumerate(self._numbers(step)))[rank::num_ranks]
         ]
         return collate([example for example, _ in made], [target for _, target in made])
 

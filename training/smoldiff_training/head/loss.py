@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -54,9 +55,22 @@ class HeadLoss(nn.Module):
         queries = Queries(**{f.name: batch[f.name] for f in fields(Queries)})
         encoded = self.head.encode(memory, queries, self._tables[0])
         tokens, metrics = self._token_loss(encoded, batch)
-        decisions, more = decision_loss(self.head.decide(encoded), batch)
+        num_questions = self._shared(batch["group_BQ"].new_tensor(len(batch["implicit_G"])).float())
+        decisions, more = decision_loss(self.head.decide(encoded), batch, num_questions)
         loss = tokens + self.cfg.decision_weight * decisions
         return loss, {"loss": loss.detach(), **metrics, **more}
+
+    def _shared(self, total: Tensor) -> Tensor:
+        """The mean of a total over all processes that train.
+
+        Each process divides by it, so that the mean of their losses, and of their gradients, is that of one process with
+        all examples. Every process must ask.
+        """
+        total = total.detach()
+        if self.training and dist.is_available() and dist.is_initialized():
+            dist.all_reduce(total)
+            total = total / dist.get_world_size()
+        return total
 
     def _remember(self, batch: Batch) -> Memory:
         ids_BN, lengths_B = batch["ids_BN"], batch["lengths_B"]
@@ -86,8 +100,8 @@ class HeadLoss(nn.Module):
             + cfg.confidence_weight * each.confidence_K
             - cfg.entropy_weight * each.entropy_K
         )
-        total = weight_K.sum().clamp(min=1e-6)
-        return (weight_K * loss_K).sum() / total, self._metrics(each, label_K, weight_K)
+        total = self._shared(weight_K.sum()).clamp(min=1e-6)
+        return (weight_K * loss_K).sum() / total, self._metrics(each, label_K, weight_K / total)
 
     def _positions(
         self, encoded: Encoded, batch: Batch, rows_K: Tensor, queries_K: Tensor
@@ -141,9 +155,9 @@ class HeadLoss(nn.Module):
         is_token_K = label_K != NULL
         num_tokens = is_token_K.sum().clamp(min=1)
         right = (each.is_best_K & is_token_K).sum() / num_tokens
-        total, num_labels = weight_K.sum().clamp(min=1e-6), max(1, len(label_K))
+        num_labels = max(1, len(label_K))
         return {
-            "cross_entropy": (each.cross_entropy_K.detach() * weight_K).sum() / total,
+            "cross_entropy": (each.cross_entropy_K.detach() * weight_K).sum(),
             "variation": each.variation_K.detach().sum() / num_labels,
             "confidence_loss": each.confidence_K.detach().sum() / num_labels,
             "token_accuracy": right,
@@ -174,8 +188,10 @@ def exclusive_sums(x_K: Tensor, is_first_K: Tensor) -> Tensor:
     return before_K - before_K[start_K.cummax(0).values]
 
 
-def decision_loss(scores_BQ: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean cross entropy over the questions, and the share that is answered right."""
+def decision_loss(
+    scores_BQ: Tensor, batch: Batch, num_questions: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross entropy of the questions over a number of them, and the share that is answered right."""
     group_BQ = batch["group_BQ"]
     num_groups = len(batch["implicit_G"])
     if not num_groups:
@@ -197,5 +213,5 @@ def decision_loss(scores_BQ: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Te
     )
     loss_G = torch.where(has_label_G, loss_G, 0.0)
     accuracy = ((right_G.detach() >= top_G) & has_label_G).float().mean()
-    loss = loss_G.mean()
+    loss = loss_G.sum() / num_questions
     return loss, {"decision_loss": loss.detach(), "decision_accuracy": accuracy}
