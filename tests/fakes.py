@@ -52,7 +52,8 @@ class HashBase:
         self.bias[list(favoured)] = 2.0
         self.num_passes = 0
 
-    def open(self) -> "HashPasses":
+    def open(self, taps: Sequence[int] = ()) -> "HashPasses":
+        assert not taps, "fixed logits have no states"
         return HashPasses(self)
 
     def logits(self, context: Sequence[int]) -> torch.Tensor:
@@ -77,6 +78,9 @@ class HashPasses:
             stops = range(len(row) - n + 1, len(row) + 1)
             out.append(torch.stack([self.base.logits(row[:stop]) for stop in stops]))
         return out
+
+    def states(self):
+        return [None] * len(self.rows)
 
     def cut(self, lengths):
         self.rows = [row[:n] for row, n in zip(self.rows, lengths, strict=True)]
