@@ -1,6 +1,7 @@
 """What users call: `generate_call`, its batched and streaming forms. (`load` lives with the model.)"""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Unpack
 
 from smoldiff.decode.loop import decode
@@ -56,8 +57,9 @@ def generate_calls(
         raise RequestError("conversations is one string; give a list, one conversation each")
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
-    if what.scorer is not None:
-        return all_or_error(write_calls(wrapped, what, len(conversations)))
+    if what.mode == "diffusion":
+        starts = [partial(start, wrapped, what, m, row) for row, m in enumerate(conversations)]
+        return all_or_error(write_calls(wrapped, what, starts))
     answers = [start(wrapped, what, m, row) for row, m in enumerate(conversations)]
     for _ in decode(wrapped.base, answers):
         pass
@@ -79,8 +81,10 @@ def stream_call(
     """
     wrapped = Model.of(model, tokenizer)
     what = plan(wrapped, schema, options)
-    if what.scorer is not None:
-        (result,) = all_or_error(write_calls(wrapped, what, 1))
+    if what.mode == "diffusion":
+        (result,) = all_or_error(
+            write_calls(wrapped, what, [partial(start, wrapped, what, messages)])
+        )
         yield from final_fields(what.scaffold, result.text)
         yield result
         return

@@ -6,6 +6,7 @@ itself and hands it only the prompt; `smoldiff.stream_call` is the way to stream
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Unpack
 
 import torch
@@ -99,10 +100,13 @@ def call_generator(
         wrapped = Model.of(model, tokenizer)
         what = plan(wrapped, schema, settings)
         prompts = unpadded(input_ids, model_kwargs.get("attention_mask"))
-        if what.scorer is not None:
-            results = all_or_error(write_calls(wrapped, what, len(prompts)))
+        starts = [
+            partial(start_from_ids, wrapped, what, ids, row) for row, ids in enumerate(prompts)
+        ]
+        if what.mode == "diffusion":
+            results = all_or_error(write_calls(wrapped, what, starts))
         else:
-            answers = [start_from_ids(wrapped, what, ids, row) for row, ids in enumerate(prompts)]
+            answers = [start() for start in starts]
             for _ in decode(wrapped.base, answers):
                 pass
             results = all_or_error([outcome_of(answer) for answer in answers])

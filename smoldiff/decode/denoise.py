@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smoldiff.decode.asked import SlotQueries
@@ -39,11 +40,17 @@ class SlotFill:
     chances: list[float]
     is_ended: bool
     """Whether the text ends inside its positions."""
+    log_probs: list[NDArray[np.float32] | None] = field(default_factory=list)
+    """What the head gave every token and NULL [V + 1] at each place, the end's too; None where a token stood already."""
 
     @property
     def confidence(self) -> float:
         """The chance that all of it is right; 0 where no text was found."""
         return math.prod(self.chances) if self.chances else 0.0
+
+
+OnStep = Callable[[int, Sequence[SlotFill]], None]
+"""Takes the number of a denoise step and what stands in the slots after it."""
 
 
 @dataclass(eq=False)
@@ -53,7 +60,7 @@ class Denoiser:
     head: DiffusionHead
     tables: Tables
     vocabulary: Vocabulary
-    on_step: Callable[[int, Sequence[SlotFill]], None] | None = field(default=None)
+    on_step: OnStep | None = None
     """Called after each step; for a display."""
     num_passes: int = 0
     """How often the head ran."""
@@ -118,7 +125,7 @@ class Denoiser:
         chances = scores.confidence_K.sigmoid().tolist()
         log_probs_KV = scores.log_probs_KV().float().cpu().numpy()
         for chain, log_probs_V, chance in zip(chains, log_probs_KV, chances, strict=True):
-            chain.take(log_probs_V, chance)
+            chain.take(log_probs_V, chance if self.head.config.has_confidence else None)
 
 
 class _Chain:
@@ -128,6 +135,7 @@ class _Chain:
         self._asked, self._start = asked, start
         self._tokens: list[int] = []
         self._chances: list[float] = []
+        self._log_probs: list[NDArray[np.float32] | None] = []
         self._num_positions = asked.first_place + len(asked.queries)
         self._fixed = dict(enumerate(asked.known_ids)) | {
             query.place: query.token_id for query in asked.queries if query.token_id != MASK
@@ -148,11 +156,19 @@ class _Chain:
         last = self._tokens[::-1][:MAX_MATCH]
         return last + [NO_TOKEN] * (MAX_MATCH - len(last))
 
-    def take(self, log_probs_V: np.ndarray, chance: float) -> None:
-        """Fill the position with the best token that may stand there, or end the slot."""
+    def take(self, log_probs_V: NDArray[np.float32], chance: float | None) -> None:
+        """Fill the position with the best token that may stand there, or end the slot.
+
+        `chance` is that of its being right, None to take its probability for that.
+        """
+        self._log_probs.append(log_probs_V)
         token_ids = self._walker.automaton.token_ids
         scores_U = np.where(self._walker.allowed(), log_probs_V[token_ids], -np.inf)
-        if self._walker.may_end and log_probs_V[-1] >= scores_U.max(initial=-np.inf):
+        best, null = float(scores_U.max(initial=-np.inf)), float(log_probs_V[-1])
+        is_end = self._walker.may_end and null >= best
+        if chance is None:
+            chance = math.exp(null if is_end else best)
+        if is_end:
             self._chances.append(chance)
             self.is_done = self._is_ended = True
         else:
@@ -164,6 +180,7 @@ class _Chain:
         while not self.is_done and (place := len(self._tokens)) in self._fixed:
             # What an earlier step committed keeps its chance, see _better.
             chance = 1.0 if place < len(self._asked.known_ids) else 0.0
+            self._log_probs.append(None)
             self._append(self._fixed[place], chance)
 
     def _append(self, token_id: int, chance: float) -> None:
@@ -176,7 +193,7 @@ class _Chain:
             self._is_ended = self._walker.must_end
 
     def filled(self) -> SlotFill:
-        return SlotFill(self._asked, self._tokens, self._chances, self._is_ended)
+        return SlotFill(self._asked, self._tokens, self._chances, self._is_ended, self._log_probs)
 
 
 def _surest(fills: Sequence[SlotFill], share: float) -> float:
@@ -202,4 +219,12 @@ def _better(old: SlotFill, new: SlotFill) -> SlotFill:
     for place, (a, b) in enumerate(zip(old.token_ids, new.token_ids, strict=False)):
         if a == b:
             new.chances[place] = max(new.chances[place], old.chances[place])
-    return SlotFill(old.asked, new.token_ids, new.chances, new.is_ended)
+    return replace(new, asked=old.asked)
+
+
+def text_of(fill: SlotFill, vocabulary: Vocabulary) -> str | None:
+    """The text of a filled slot; None where its tokens are none."""
+    try:
+        return vocabulary.bytes_of(fill.token_ids).decode()
+    except UnicodeDecodeError:
+        return None

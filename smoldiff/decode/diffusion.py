@@ -30,6 +30,17 @@ Judge = Callable[[str], list[Fault]]
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """What of an answer is written already."""
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+
+
+NO_PREFIX = Prefix()
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """A valid answer and what it took."""
 
@@ -47,13 +58,16 @@ def write_answer(
     *,
     max_tokens: int,
     max_remasks: int,
+    prefix: Prefix = NO_PREFIX,
 ) -> Written:
     """A text of the scaffold in which `judge` finds no fault; the faults' pointers are those of the scaffold.
+
+    It goes on where `prefix` ends, and holds it.
 
     Raises InvalidCall where `max_remasks` changes did not mend it, IncompleteCall where it does not fit `max_tokens`,
     UnsupportedSchema where a slot that must be there has no text that can be written at once.
     """
-    writing = Writing(scaffold, vocabulary, scorer, max_tokens)
+    writing = Writing(scaffold, vocabulary, scorer, max_tokens, prefix)
     fault, text = Fault("", "nothing was tried"), ""
     for num_remasked in range(max_remasks + 1):
         try:
@@ -89,9 +103,15 @@ class Writing:
     """One answer between its attempts."""
 
     def __init__(
-        self, scaffold: Scaffold, vocabulary: Vocabulary, scorer: Scorer, max_tokens: int
+        self,
+        scaffold: Scaffold,
+        vocabulary: Vocabulary,
+        scorer: Scorer,
+        max_tokens: int,
+        prefix: Prefix,
     ) -> None:
         self._scaffold, self._vocabulary, self._max_tokens = scaffold, vocabulary, max_tokens
+        self._prefix = prefix
         self._decisions = Decisions(scorer, Costs())
         self._filling = Filling(scorer, vocabulary)
         self._mending = Mending(self._decisions, self._filling)
@@ -107,7 +127,7 @@ class Writing:
         while repeated := next(repeated_keys(self._template, self._texts), None):
             self._filling.forbid(*repeated)
             self._texts = self._filling.fill(self._template)
-        return self._template.text(self._texts)
+        return self._prefix.text + self._template.text(self._texts)
 
     def mend(self, faults: Sequence[Fault]) -> bool:
         """Take back some of what the first fault hangs on; False where nothing is left to take back."""
@@ -118,13 +138,16 @@ class Writing:
         return self._mending.avoid(dead_end.run.pointer, for_good=dead_end.is_for_good)
 
     def token_ids(self) -> tuple[int, ...]:
-        return self._template.fill(self._texts)
+        if not self._prefix.token_ids:
+            return self._template.fill(self._texts)
+        written = self._prefix.token_ids
+        return written + self._template.fill(self._texts, written)
 
     def _decided(self) -> Template:
         num_rounds = 0
         while True:
             choices = self._decisions.choices()
-            template = unroll(self._scaffold, self._vocabulary, choices=choices)
+            template = unroll(self._scaffold, self._vocabulary, self._prefix.text, choices)
             num_tokens = min(self._max_tokens // 2, MAX_GROWN_TOKENS) - len(template.ids)
             room = num_tokens // TOKENS_PER_SLOT if num_rounds < MAX_ROUNDS else 0
             if not self._decisions.settle(template, room):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smoldiff.decode.asked import Asker, OpenSlot
 from smoldiff.decode.decisions import Decisions
-from smoldiff.decode.denoise import Denoiser, SlotFill
+from smoldiff.decode.denoise import Denoiser, text_of
 from smoldiff.decode.draft import EMPTY, Draft, Span, cut_draft, make_draft, write_draft
 from smoldiff.decode.drafters import Drafter, Guess
 from smoldiff.decode.head_scores import HeadDecider
@@ -82,15 +82,15 @@ class HeadDrafter(Drafter):
         return sketch_draft(sketch(self.scaffold, text, guessed), self.vocabulary)
 
     def _drafted(self, written: list[int], text: str) -> Draft:
-        self._look_back(written)
+        self.look_back(written)
         remainder = self._decided(text)
         self._fill_open(remainder, text)
         self.source.take_answer(text)
         parts, spans = write_draft(remainder, self._fill)
         return make_draft(self.vocabulary, written, parts, spans)
 
-    def _look_back(self, written: list[int]) -> None:
-        """What the last pass showed, now that it is known how much of it was right."""
+    def look_back(self, written: Sequence[int]) -> tuple[Memory, Seen]:
+        """What the last pass showed, now that it is known that the answer begins with the tokens `written`."""
         assert self._memory is not None
         num_drafted = self._memory.num_tokens - self.num_prompt - len(self._last_written)
         draft = cut_draft(self._last_draft, num_drafted)
@@ -100,6 +100,7 @@ class HeadDrafter(Drafter):
             min(len(fed), len(written)),
         )
         self._seen = Seen.of(self.vocabulary, self.num_prompt, self._last_written, draft, num_right)
+        return self._memory, self._seen
 
     def _decided(self, text: str) -> Remainder:
         """The remainder for the head's decisions; what the base said itself goes before them."""
@@ -142,7 +143,7 @@ class HeadDrafter(Drafter):
         assert self._seen is not None
         queries = self._asker.slots(self._seen, asked)
         for fill in self.denoiser.fill(self._memory, queries, self.num_steps):
-            text = text_of(fill, self.denoiser)
+            text = text_of(fill, self.vocabulary)
             if text is not None:
                 self._fills[fill.asked.open_slot.pointer] = text
 
@@ -158,14 +159,6 @@ class HeadDrafter(Drafter):
 
     def confirm(self, span: Span, text: str) -> None:
         self.guesses[span.pointer] = Guess(text, True)
-
-
-def text_of(fill: SlotFill, denoiser: Denoiser) -> str | None:
-    """The text of a filled slot; None where its tokens are none."""
-    try:
-        return denoiser.vocabulary.bytes_of(fill.token_ids).decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def over(first: Choices, second: Choices) -> Choices:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
+from smoldiff.decode.denoise import OnStep
 from smoldiff.decode.scores import Scorer
 from smoldiff.errors import RequestError
 from smoldiff.schema.limits import Limits
@@ -17,12 +18,17 @@ class CallOptions(TypedDict, total=False):
     """Keywords of `generate_call` and its relatives. None means: not given."""
 
     mode: str | None
-    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass. "diffusion": filled by `scorer`, valid,
-    and confirmed by nobody."""
+    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass. "diffusion": filled by the model's head
+    (or by `scorer`), valid, and confirmed by nobody."""
     scorer: Scorer | None
-    """Mode "diffusion" only: what fills the answer, such as `smoldiff.RandomScores(seed)`."""
+    """Mode "diffusion" only: what fills the answer instead of a head, such as `smoldiff.RandomScores(seed)`."""
     drafter: str | Sequence[str] | None
-    """Any of "scaffold", "copy", "parallel", joined with "+". Default "parallel+copy"."""
+    """Any of "scaffold", "copy", "parallel", "diffusion", joined with "+". Default "diffusion+copy" where the model has a
+    head, else "parallel+copy"."""
+    steps: int | None
+    """Denoise steps of the head: 1 for drafts and 4 in mode "diffusion" by default."""
+    on_step: OnStep | None
+    """Called with the number of each denoise step and what stands in the slots after it."""
     tool_choice: str | Mapping[str, Any] | None
     """"required" (default), "auto", a tool's name, or OpenAI's {"type": "function", "function": {"name": ...}}."""
     parallel_tool_calls: bool | None
@@ -73,10 +79,6 @@ def _check_diffusion(given: Mapping[str, Any]) -> None:
         if "scorer" in given:
             raise RequestError("scorer belongs to mode='diffusion'; other modes take a drafter")
         return
-    if "scorer" not in given:
-        raise RequestError(
-            "mode='diffusion' needs scores: pass scorer=smoldiff.RandomScores(seed), or leave the mode out"
-        )
     for name in ("drafter", "temperature", "top_k", "top_p", "seed"):
         if name in given:
             raise RequestError(f"{name} belongs to modes that the base writes; leave it out")
@@ -112,6 +114,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         "names joined with '+', or a list of names",
     ),
+    "steps": (_is_int(1, 1 << 10), "a whole number >= 1"),
+    "on_step": (callable, "a function of a step's number and the slots"),
     "tool_choice": (
         lambda v: isinstance(v, (str, Mapping)),
         "'required', 'auto', a tool's name, or OpenAI's dict",

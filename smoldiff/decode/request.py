@@ -9,7 +9,7 @@ from typing import Any
 from smoldiff.decode.answer import Answer
 from smoldiff.decode.chat import read_messages, render_prompt
 from smoldiff.decode.copying import CopySource
-from smoldiff.decode.denoise import Denoiser
+from smoldiff.decode.denoise import Denoiser, OnStep
 from smoldiff.decode.drafters import Drafter, parse_drafter
 from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.decode.given import narrow
@@ -38,6 +38,7 @@ from smoldiff.schema.limits import DEFAULT_LIMITS, Limits
 from smoldiff.schema.source import Source, read_source
 from smoldiff.template.fits import check_fits
 
+DEFAULT_STEPS = 4
 MAX_CALLS = 16
 """Most calls in one answer."""
 
@@ -51,13 +52,18 @@ class Plan:
     form: AnswerForm
     scaffold: Scaffold
     drafter: frozenset[str] | None
+    mode: str
     scorer: Scorer | None
-    """Fills the answer in mode "diffusion"; None where the base writes it."""
+    """Fills the answer in mode "diffusion"; None where the model's head does."""
+    num_steps: int
+    """Denoise steps."""
     sampling: Sampling
     max_tokens: int
     skip_forced: bool
     max_remasks: int
     template_options: Mapping[str, Any]
+    on_step: OnStep | None
+    """Shown every denoise step."""
     plan_ms: float
 
 
@@ -67,9 +73,11 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
     given = checked(options)
     mode = given.get("mode") or "verified"
     drafter = parse_drafter(given.get("drafter") or default_drafter(model))
-    if "diffusion" in drafter and model.head is None:
+    is_head_wanted = mode == "diffusion" and "scorer" not in given
+    if model.head is None and (is_head_wanted or (mode == "verified" and "diffusion" in drafter)):
+        what = "mode" if is_head_wanted else "drafter"
         raise RequestError(
-            "drafter='diffusion' needs a head; load the model with one: smoldiff.load(name, head=...)"
+            f"{what}='diffusion' needs a head; load the model with one: smoldiff.load(name, head=...)"
         )
     shown = read_source(schema)
     form = _form(model, shown, given)
@@ -80,8 +88,10 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
         shown=shown,
         form=form,
         scaffold=scaffold,
-        drafter=drafter if mode == "verified" else None,
-        scorer=given.get("scorer") if mode == "diffusion" else None,
+        drafter={"verified": drafter, "diffusion": frozenset({"diffusion"})}.get(mode),
+        mode=mode,
+        scorer=given.get("scorer"),
+        num_steps=given.get("steps") or (DEFAULT_STEPS if mode == "diffusion" else 1),
         sampling=Sampling(
             temperature=given.get("temperature") or 0.0,
             top_k=given.get("top_k") or 0,
@@ -92,6 +102,7 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
         skip_forced=bool(given.get("skip_forced")),
         max_remasks=given.get("max_remasks", DEFAULT_MAX_REMASKS) or 0,
         template_options=given.get("template_options") or {},
+        on_step=given.get("on_step"),
         plan_ms=1e3 * (time.perf_counter() - began),
     )
 
@@ -206,8 +217,9 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
         plan.drafter | {"parallel"},
         CopySource(text),
         choices,
-        denoiser=Denoiser(model.head, model.tables, model.vocabulary),
+        denoiser=Denoiser(model.head, model.tables, model.vocabulary, plan.on_step),
         num_prompt=len(prompt_ids),
+        num_steps=plan.num_steps,
     )
 
 

@@ -1,47 +1,89 @@
-"""Mode "diffusion": answers that a scorer fills and no base verifies."""
+"""Mode "diffusion": answers that a head or a scorer fills and no base verifies."""
 
 import time
+from collections.abc import Callable, Sequence
 
-from smoldiff.decode.diffusion import write_answer
+from smoldiff.decode.answer import Answer
+from smoldiff.decode.asked import Asker
+from smoldiff.decode.diffusion import NO_PREFIX, Prefix, Written, write_answer
 from smoldiff.decode.gate import read_calls, read_value
+from smoldiff.decode.head_drafter import HeadDrafter
+from smoldiff.decode.head_scores import HeadScorer
 from smoldiff.decode.judge import judge
+from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
-from smoldiff.decode.request import Plan
+from smoldiff.decode.request import Plan, outcome_of
 from smoldiff.decode.result import CallResult, Stats
 from smoldiff.decode.scores import Scorer
-from smoldiff.errors import GenerationError
+from smoldiff.errors import GenerationError, InvalidCall, UnsupportedSchema
+from smoldiff.scaffold.cursor import NotAPrefix
 
 
-def write_calls(model: Model, plan: Plan, num_answers: int) -> list[CallResult | GenerationError]:
-    """One answer after another. Raises RequestError, UnsupportedSchema; an answer that fails by itself is its error."""
-    assert plan.scorer is not None
+def write_calls(
+    model: Model, plan: Plan, starts: Sequence[Callable[[], Answer]]
+) -> list[CallResult | GenerationError]:
+    """One answer after another; `starts` give each where a head writes it. Raises RequestError, UnsupportedSchema; an answer that fails by itself is its error."""
     outcomes: list[CallResult | GenerationError] = []
-    for _ in range(num_answers):
+    for start in starts:
         try:
-            outcomes.append(_write(model, plan, plan.scorer))
+            if plan.scorer is not None:
+                outcomes.append(_write_by(plan.scorer, model, plan))
+            else:
+                outcomes.append(_write_by_head(model, plan, start()))
         except GenerationError as problem:
             outcomes.append(problem)
     return outcomes
 
 
-def _write(model: Model, plan: Plan, scorer: Scorer) -> CallResult:
+def _write_by(scorer: Scorer, model: Model, plan: Plan) -> CallResult:
     began = time.perf_counter()
-    form = plan.form
-    written = write_answer(
+    stats = Stats()
+    stats.ms["compile"] = plan.plan_ms
+    written = _written(scorer, model, plan, NO_PREFIX)
+    stats.head_passes = written.num_asked
+    return _result(plan, written, stats, began)
+
+
+def _write_by_head(model: Model, plan: Plan, answer: Answer) -> CallResult:
+    """One pass of the base over the prompt and a sketch of the answer; the head writes what that does not settle."""
+    next(decode(model.base, [answer]), None)
+    if answer.outcome is not None:
+        outcome = outcome_of(answer)
+        if isinstance(outcome, GenerationError):
+            raise outcome
+        return outcome
+    began = time.perf_counter()
+    assert isinstance(answer.drafter, HeadDrafter)
+    scorer = HeadScorer(answer.drafter.denoiser, Asker(model.vocabulary), plan.num_steps)
+    text = answer.scaffold_text()
+    begun = NO_PREFIX if text is None else Prefix(text, tuple(answer.ids))
+    scorer.look(*answer.drafter.look_back(answer.ids))
+    try:
+        written = _written(scorer, model, plan, begun)
+    except (InvalidCall, UnsupportedSchema, NotAPrefix):
+        # A grammar that allows more than the schema may have let the base begin what cannot be ended.
+        written = _written(scorer, model, plan, NO_PREFIX)
+    answer.stats.head_passes = answer.drafter.denoiser.num_passes
+    return _result(plan, written, answer.stats, began)
+
+
+def _written(scorer: Scorer, model: Model, plan: Plan, begun: Prefix) -> Written:
+    return write_answer(
         plan.scaffold,
         model.vocabulary,
         scorer,
-        judge(form),
+        judge(plan.form),
         max_tokens=plan.max_tokens,
         max_remasks=plan.max_remasks,
+        prefix=begun,
     )
-    stats = Stats(
-        answer_tokens=len(written.token_ids),
-        head_passes=written.num_asked,
-        remasked=written.num_remasked,
-    )
-    stats.ms["compile"] = plan.plan_ms
-    stats.ms["draft"] = 1e3 * (time.perf_counter() - began)
+
+
+def _result(plan: Plan, written: Written, stats: Stats, began: float) -> CallResult:
+    form = plan.form
+    stats.answer_tokens = len(written.token_ids)
+    stats.remasked = written.num_remasked
+    stats.ms["draft"] += 1e3 * (time.perf_counter() - began)
     if form.source.tools:
         calls = read_calls(written.text, form.source, form.call_style)
     else:

@@ -1,6 +1,6 @@
 """A scaffold bound to a tokenizer and unrolled for one set of decisions: token ids with masked runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from smoldiff.scaffold.budget import budget
@@ -51,14 +51,19 @@ class Template:
         """The remaining text with the slots filled; `values` by pointer, as slot texts (between the quotes of a string)."""
         return "".join(text for text, _ in self._parts(values))
 
-    def fill(self, values: Mapping[str, str]) -> tuple[int, ...]:
+    def fill(
+        self, values: Mapping[str, str], written: Sequence[int] | None = None
+    ) -> tuple[int, ...]:
         """The remaining tokens with the slots filled, tokenised as one text, as the base writes it.
 
-        Behind no prefix, text that the tokenizer itself would change is written as it is.
+        Behind no prefix, text that the tokenizer itself would change is written as it is. `written` are the prefix's
+        tokens, where they are not those of its plain text.
         """
         if not self.prefix:
             return tokenise_exactly(self.vocabulary, self._parts(values))
-        return tokenise(self.vocabulary, self.vocabulary.encode(self.prefix), self._parts(values))
+        if written is None:
+            written = self.vocabulary.encode(self.prefix)
+        return tokenise(self.vocabulary, written, self._parts(values))
 
     def _parts(self, values: Mapping[str, str]) -> list[Part]:
         remainder = self.scaffold.resume(self.prefix, self.choices)
