@@ -235,6 +235,15 @@ def test_chances_are_the_heads_own_however_often_a_token_is_shown(model, heads, 
         assert fill.confidence == pytest.approx(float(product))
 
 
+def test_a_head_without_a_confidence_is_as_sure_as_its_probabilities_say(model):
+    head = shaken_head(model, 5, has_confidence=False)
+    case = Case(model, head, in_object(unit={"enum": ["C", "F"]}, on={"type": "boolean"}))
+    fills = case.fill(3)
+    chances = [chance for fill in fills.values() for chance in fill.chances]
+    assert all(0 < chance < 1 for chance in chances)
+    assert len(set(chances)) == len(chances)
+
+
 def test_the_asked_queries_are_left_as_they_were(model, heads):
     case = Case(model, heads[1], ALL_RULES)
     fills = case.fill(3)
