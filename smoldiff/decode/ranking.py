@@ -5,13 +5,18 @@ tool in the list for 27% (tests/smoldiff/decode/test_ranking.py prints both).
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from smoldiff.schema.source import Tool
+from smoldiff.template.vocabulary import Vocabulary
 
 TAIL_CHARS = 300
 """How much of the prompt's end counts: about the last two turns."""
+MIN_CONVERSATION_TOKENS = 12
+MAX_DESCRIPTION_CHARS = 160
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -47,3 +52,32 @@ def _texts(tool: Tool) -> Iterable[str]:
 def _words(text: str) -> list[str]:
     """Lower-case words, cut to five letters as a rough stem."""
     return [word.lower()[:5] for word in _WORD.findall(_CAMEL.sub(" ", text))]
+
+
+def conversation_end(
+    vocabulary: Vocabulary, prompt_ids: Sequence[int], tools: Sequence[Tool], num_tokens: int
+) -> list[int]:
+    """The last tokens of a prompt, but none of where it shows the tools: they would speak for themselves.
+
+    The tools end at the first control token behind the place where the last of them is named first.
+    """
+    text, ends = vocabulary.bytes_of(prompt_ids), vocabulary.ends(prompt_ids)
+    shown = max((text.find(tool.name.encode()) for tool in tools), default=-1)
+    first = bisect_left(ends, shown + 1)
+    added = vocabulary.added_ids
+    behind = next((i for i in range(first, len(prompt_ids)) if prompt_ids[i] in added), first)
+    start = behind if len(prompt_ids) - behind >= MIN_CONVERSATION_TOKENS else first
+    return list(prompt_ids[max(start, len(prompt_ids) - num_tokens) :])
+
+
+@lru_cache(maxsize=4096)
+def tool_tokens(vocabulary: Vocabulary, text: str, num_tokens: int) -> tuple[int, ...]:
+    """The first tokens of a tool's text."""
+    return tuple(vocabulary.encode_bytes(text.encode())[:num_tokens])
+
+
+def tool_text(tool: Tool) -> str:
+    """What tells a tool from others: its name, its description, its keys."""
+    properties = tool.parameters.get("properties")
+    keys = ", ".join(properties) if isinstance(properties, dict) else ""
+    return f"{tool.name} {tool.description[:MAX_DESCRIPTION_CHARS]} {keys}"

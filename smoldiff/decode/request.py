@@ -22,6 +22,7 @@ from smoldiff.decode.result import CallResult
 from smoldiff.decode.revision import Revision
 from smoldiff.decode.sampling import Sampling
 from smoldiff.decode.scores import Scorer
+from smoldiff.decode.tool_guessing import guessed_tool
 from smoldiff.errors import (
     GenerationError,
     IncompleteCall,
@@ -206,7 +207,12 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
     if plan.drafter is None:
         return None
     text = model.vocabulary.bytes_of(prompt_ids).decode(errors="replace")
-    tool_idx = likely_tool(plan.form.source.tools, text)
+    tools = plan.form.source.tools
+    head = model.head if "diffusion" in plan.drafter else None
+    if head is not None and head.config.has_tool_guess and len(tools) > 1:
+        tool_idx = guessed_tool(head, model.tables, model.vocabulary, tools, prompt_ids)
+    else:
+        tool_idx = likely_tool(tools, text)
     choices = Choices(branches={"/0": tool_idx})
     if "diffusion" not in plan.drafter:
         return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)

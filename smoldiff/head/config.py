@@ -79,6 +79,8 @@ class HeadConfig:
     has_slot_positions: bool = True
     has_null_row: bool = True
     """Whether NULL has a row of its own; without, an unused row of the base's vocabulary stands for it."""
+    has_tool_guess: bool = True
+    """Whether the head also guesses the tool that the first draft names."""
     format: int = FORMAT
 
     def __post_init__(self) -> None:

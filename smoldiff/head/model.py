@@ -27,6 +27,7 @@ from smoldiff.head.inputs import (
 from smoldiff.head.layers import HeadLayer, Norm, Rotary
 from smoldiff.head.memory import Memory
 from smoldiff.head.tables import Tables
+from smoldiff.head.tool_guess import ToolGuess
 
 # Shapes: B rows, Q queries, N tokens seen, S states of a token, H hidden size of the head, D of the base, L tokens of a
 # name, K rows picked out of [B, Q], V vocabulary of the base, M tokens of a history, C width of the pointer.
@@ -132,6 +133,8 @@ class DiffusionHead(nn.Module):
             self.copy_gate = nn.Linear(size, 1)
         if cfg.has_confidence:
             self.confidence = nn.Linear(size, 1)
+        if cfg.has_tool_guess:
+            self.tool_guess = ToolGuess(base_size, cfg.base.vocab_size)
         self._rotary = Rotary(cfg.head_dim, cfg.rope_theta)
         self._is_checkpointing = False
         self._reset()
@@ -188,7 +191,11 @@ class DiffusionHead(nn.Module):
     def table_parameters(self) -> list[nn.Parameter]:
         """Parameters with one row for each of some things, which an optimiser of matrices must not mix."""
         tables = [self.kinds, self.indices]
-        return [*tables, self.places] if self.config.has_slot_positions else tables
+        if self.config.has_slot_positions:
+            tables.append(self.places)
+        if self.config.has_tool_guess:
+            tables += [self.tool_guess.query_weights, self.tool_guess.tool_weights]
+        return tables
 
     def gradient_checkpointing_enable(self) -> None:
         """Compute the layers again in the backward pass instead of keeping what they computed."""

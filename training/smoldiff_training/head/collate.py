@@ -11,6 +11,7 @@ from torch import Tensor
 
 from smoldiff.head.inputs import NO_TOKEN, stacked
 from smoldiff.head.model import MAX_MATCH
+from smoldiff.head.tool_guess import NUM_QUERY_TOKENS, NUM_TOOL_TOKENS
 from smoldiff_training.data.targets import Target
 from smoldiff_training.head.examples import IGNORED, NO_GROUP, Example
 
@@ -57,7 +58,22 @@ def collate(examples: Sequence[Example], targets: Sequence[Target]) -> Batch:
         arrays["group_BQ"][b, :num] = np.where(group_Q >= 0, group_Q + len(implicit), NO_GROUP)
         implicit += one.implicit
         has_implicit += one.has_implicit
+    arrays |= guesses(examples)
     arrays["implicit_G"] = np.array(implicit, dtype=bool)
     arrays["has_implicit_G"] = np.array(has_implicit, dtype=bool)
     queries = stacked([[row.query for row in one.labelled] for one in examples])
     return {name: torch.from_numpy(array) for name, array in {**arrays, **queries}.items()}
+
+
+def guesses(examples: Sequence[Example]) -> dict[str, Any]:
+    """The arrays of the tool guess; the right tool is -1 where there is nothing to guess."""
+    num_tools = max((len(e.guess.tools_KM) for e in examples if e.guess), default=1)
+    query_BL = np.full((len(examples), NUM_QUERY_TOKENS), NO_TOKEN, dtype=np.int64)
+    tools_BKM = np.full((len(examples), num_tools, NUM_TOOL_TOKENS), NO_TOKEN, dtype=np.int64)
+    right_B = np.full(len(examples), -1, dtype=np.int64)
+    for b, example in enumerate(examples):
+        if example.guess is not None:
+            query_BL[b] = example.guess.query_L
+            tools_BKM[b, : len(example.guess.tools_KM)] = example.guess.tools_KM
+            right_B[b] = example.guess.right
+    return {"guess_query_BL": query_BL, "guess_tools_BKM": tools_BKM, "guess_right_B": right_B}

@@ -78,6 +78,7 @@ class HeadModelConfig:
     has_confidence: bool = True
     has_slot_positions: bool = True
     has_null_row: bool = True
+    has_tool_guess: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class LossConfig:
     )
     confidence_weight: PositiveOrZero = 0.2
     decision_weight: PositiveOrZero = 1.0
+    guess_weight: PositiveOrZero = 1.0  # of the tool guess
     label_smoothing: ShareBelowOne = 0.0
     entropy_weight: PositiveOrZero = 0.0
     mdlm_weighting: bool = False  # each position by one over the share that is masked

@@ -13,6 +13,9 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from smoldiff.decode.asked import Asker, SlotQueries
 from smoldiff.decode.decisions import Decisions, fewest
 from smoldiff.decode.draft import EMPTY, Draft, make_draft, write_draft
@@ -20,6 +23,7 @@ from smoldiff.decode.opening import first_positions, open_slots
 from smoldiff.decode.scores import Ask, Question
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
+from smoldiff.decode.tool_guessing import guess_arrays
 from smoldiff.errors import TemplateError
 from smoldiff.head.inputs import MASK, NO_TOKEN, Query
 from smoldiff.head.model import MAX_MATCH
@@ -39,6 +43,7 @@ COMPLEMENT = 3
 """Block of the queries in which just the other positions are masked."""
 NO_GROUP = -1
 MAX_FED_TOKENS = 160
+MAX_GUESSED_TOOLS = 12
 
 
 @dataclass(slots=True)
@@ -69,6 +74,16 @@ class Example:
     implicit: list[bool]
     """For each question, whether the option without a query is right; its score is 0."""
     has_implicit: list[bool]
+    guess: Guess | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the first draft's tool is guessed from, and which is right; at most MAX_GUESSED_TOOLS."""
+
+    query_L: NDArray[np.int64]
+    tools_KM: NDArray[np.int64]
+    right: int
 
 
 @dataclass(eq=False)
@@ -99,6 +114,7 @@ class ExampleMaker:
         example = Example(ids, len(target.prompt_ids), [], [], [])
         self._ask_slots(example, seen, remainder, text, answer, rng)
         self._ask_questions(example, seen, remainder, answer)
+        example.guess = self._guess(scaffold, answer, target, rng)
         return example if example.labelled else None
 
     def _moment(
@@ -121,6 +137,19 @@ class ExampleMaker:
         seen = Seen.of(self.vocabulary, len(target.prompt_ids), written, draft, num_right)
         text = self.vocabulary.bytes_of(answer.ids[: num_right + 1]).decode()
         return seen, scaffold.resume(text, answer.choices), text
+
+    def _guess(
+        self, scaffold: Scaffold, answer: Answered, target: Target, rng: Random
+    ) -> Guess | None:
+        tools = list(scaffold.source.tools)
+        if len(tools) < 2:
+            return None
+        right = tools[answer.choices.branches["/0"]]
+        others = [tool for tool in tools if tool is not right]
+        shown = [right, *rng.sample(others, min(len(others), MAX_GUESSED_TOOLS - 1))]
+        prompt_ids = target.prompt_ids.tolist()
+        query_L, tools_KM = guess_arrays(self.vocabulary, shown, prompt_ids)
+        return Guess(query_L, tools_KM, 0)
 
     def _sketch(self, scaffold: Scaffold, answer: Answered, num_tools: int, rng: Random) -> Draft:
         tool_idx = answer.choices.branches.get("/0", 0)

@@ -58,7 +58,26 @@ class HeadLoss(nn.Module):
         num_questions = self._shared(batch["group_BQ"].new_tensor(len(batch["implicit_G"])).float())
         decisions, more = decision_loss(self.head.decide(encoded), batch, num_questions)
         loss = tokens + self.cfg.decision_weight * decisions
+        if self.head.config.has_tool_guess:
+            guess, guess_metrics = self._guess_loss(batch)
+            loss, more = loss + self.cfg.guess_weight * guess, {**more, **guess_metrics}
         return loss, {"loss": loss.detach(), **metrics, **more}
+
+    def _guess_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross entropy of the tool guess over the examples with several tools, and the share that is right."""
+        scores_BK = self.head.tool_guess(
+            batch["guess_query_BL"], batch["guess_tools_BKM"], self._tables[0].embedding_VH
+        )
+        right_B = batch["guess_right_B"]
+        is_asked_B = right_B >= 0
+        total = self._shared(is_asked_B.sum().float()).clamp(min=1)
+        losses_B = nn.functional.cross_entropy(
+            scores_BK, right_B, ignore_index=-1, reduction="none"
+        )
+        is_right_B = (scores_BK.detach().argmax(1) == right_B) & is_asked_B
+        accuracy = is_right_B.sum() / is_asked_B.sum().clamp(min=1)
+        loss = losses_B.sum() / total
+        return loss, {"guess_loss": loss.detach(), "guess_accuracy": accuracy}
 
     def _shared(self, total: Tensor) -> Tensor:
         """The mean of a total over all processes that train.
