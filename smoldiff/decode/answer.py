@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from smoldiff.decode.confidence import token_chances
 from smoldiff.decode.draft import EMPTY, Draft, cut_draft
 from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.forbidding import Ban, ForbiddingMatcher
@@ -42,6 +43,9 @@ class Answer:
     revision: Revision
     skip_forced: bool = False
     ids: list[int] = field(default_factory=list)
+    chances: list[float] = field(default_factory=list)
+    """The base's probability of each of the tokens `ids`, then of the answer's end if a token ended it; 1 where the
+    grammar left no choice and the base was not asked."""
     stats: Stats = field(default_factory=Stats)
     is_done: bool = False
     ended_by_model: bool = False
@@ -80,7 +84,8 @@ class Answer:
             fed = [*self.prompt_ids, *self.ids, *self._draft.ids][self._num_fed :]
             self.drafter.see(fed, states_TS, self._num_fed)
         held = len(self.prompt_ids) + len(self.ids)
-        num_accepted = self._accept()
+        num_accepted, taken = self._accept()
+        self.chances += token_chances(logits_TV, taken)
         self._count(num_accepted)
         self._num_fed = held + num_accepted
         if self.drafter is not None and self.drafter.num_candidates and not self.is_done:
@@ -92,14 +97,17 @@ class Answer:
         self.stats.ms["verify"] += 1e3 * (time.perf_counter() - start)
         return self._num_fed
 
-    def _accept(self) -> int:
+    def _accept(self) -> tuple[int, list[int]]:
+        """How many tokens of the draft were right, and all that were taken, the end among them."""
         draft = self._draft.ids
+        taken: list[int] = []
         for t in range(len(draft) + 1):
             token_id = self.chooser.choose(t, len(self.ids), self.matcher)
             self._append(token_id)
+            taken.append(token_id)
             is_last = self.is_done or self.matcher.is_dead_end
             if is_last or t == len(draft) or token_id != draft[t]:
-                return t + int(t < len(draft) and token_id == draft[t])
+                return t + int(t < len(draft) and token_id == draft[t]), taken
         raise AssertionError("the last round of the loop returns")
 
     def _append(self, token_id: int) -> None:
@@ -166,7 +174,7 @@ class Answer:
                 self._problem, is_kept=bool(self._num_kept_bytes)
             )
             return
-        del self.ids[num_ids:]
+        del self.ids[num_ids:], self.chances[num_ids:]
         self.is_done = self.ended_by_model = False
         self.chooser.rewind(num_ids)
         self._num_fed = min(self._num_fed, len(self.prompt_ids) + num_ids - 1)
@@ -178,6 +186,7 @@ class Answer:
                 return
             self.matcher.advance(token_id)
             self._append(token_id)
+            self.chances.append(1.0)
             self.stats.forced += 1
 
     def _count(self, num_accepted: int) -> None:

@@ -45,6 +45,11 @@ class Settled:
     option: int
 
     @property
+    def chance(self) -> float:
+        """The chance of the option that was taken, its scores read as log-odds."""
+        return float(self.scores.softmax(-1)[self.option])
+
+    @property
     def loss(self) -> float:
         """What the next best option scores less; infinite where there is none."""
         others = self.scores[self.scores.isfinite()]

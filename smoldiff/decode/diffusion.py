@@ -4,13 +4,13 @@ What the gate finds wrong is written anew: a slot's text is forbidden and its ne
 to its next best option. The bound on that makes the promise: a valid answer or an error, never a guess.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from smoldiff.decode.decisions import Decisions
 from smoldiff.decode.filling import Filling, NoText
 from smoldiff.decode.mending import Mending, repeated_keys
-from smoldiff.decode.scores import Scorer
+from smoldiff.decode.scores import Ask, Scorer
 from smoldiff.errors import IncompleteCall, InvalidCall, UnsupportedSchema
 from smoldiff.scaffold.cost import Costs
 from smoldiff.scaffold.scaffold import Scaffold
@@ -48,6 +48,10 @@ class Written:
     token_ids: tuple[int, ...]
     num_asked: int
     num_remasked: int
+    slots: Mapping[str, str]
+    """The text of each slot by its pointer."""
+    options: Mapping[str, float]
+    """The chance that the scorer gave what was decided at a pointer, keys left aside."""
 
 
 def write_answer(
@@ -96,7 +100,9 @@ def _fitting(writing: "Writing", text: str, num_remasked: int, max_tokens: int) 
             f"the answer takes {len(ids)} tokens and max_tokens is {max_tokens}; raise max_tokens",
             text,
         )
-    return Written(text, ids, writing.num_asked, num_remasked)
+    return Written(
+        text, ids, writing.num_asked, num_remasked, writing.texts, writing.option_chances()
+    )
 
 
 class Writing:
@@ -123,15 +129,15 @@ class Writing:
     def attempt(self) -> str:
         """Decide and fill what is open. Raises NoText."""
         self._template = self._decided()
-        self._texts = self._filling.fill(self._template)
-        while repeated := next(repeated_keys(self._template, self._texts), None):
+        self.texts = self._filling.fill(self._template)
+        while repeated := next(repeated_keys(self._template, self.texts), None):
             self._filling.forbid(*repeated)
-            self._texts = self._filling.fill(self._template)
-        return self._prefix.text + self._template.text(self._texts)
+            self.texts = self._filling.fill(self._template)
+        return self._prefix.text + self._template.text(self.texts)
 
     def mend(self, faults: Sequence[Fault]) -> bool:
         """Take back some of what the first fault hangs on; False where nothing is left to take back."""
-        return any(self._mending.mend(fault, self._template, self._texts) for fault in faults)
+        return any(self._mending.mend(fault, self._template, self.texts) for fault in faults)
 
     def avoid(self, dead_end: NoText) -> bool:
         """Take back the decision that a slot without a text hangs on; False where it must be there."""
@@ -139,9 +145,17 @@ class Writing:
 
     def token_ids(self) -> tuple[int, ...]:
         if not self._prefix.token_ids:
-            return self._template.fill(self._texts)
+            return self._template.fill(self.texts)
         written = self._prefix.token_ids
-        return written + self._template.fill(self._texts, written)
+        return written + self._template.fill(self.texts, written)
+
+    def option_chances(self) -> dict[str, float]:
+        """The chances of what was decided, by pointer; keys are not values, and left aside."""
+        return {
+            pointer: one.chance
+            for (pointer, ask, _), one in self._decisions.settled.items()
+            if ask is not Ask.KEY
+        }
 
     def _decided(self) -> Template:
         num_rounds = 0

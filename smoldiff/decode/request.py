@@ -8,6 +8,7 @@ from typing import Any
 
 from smoldiff.decode.answer import Answer
 from smoldiff.decode.chat import read_messages, render_prompt
+from smoldiff.decode.confidence import by_tokens, with_confidence
 from smoldiff.decode.copying import CopySource
 from smoldiff.decode.denoise import Denoiser, OnStep
 from smoldiff.decode.drafters import Drafter, parse_drafter
@@ -31,6 +32,7 @@ from smoldiff.errors import (
     SmoldiffError,
     UnknownTool,
 )
+from smoldiff.head.calibration import NEUTRAL, Calibration
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cursor import Choices
 from smoldiff.scaffold.scaffold import Scaffold
@@ -65,6 +67,8 @@ class Plan:
     template_options: Mapping[str, Any]
     on_step: OnStep | None
     """Shown every denoise step."""
+    calibration: Calibration
+    """Of the confidence of what is written."""
     plan_ms: float
 
 
@@ -104,6 +108,7 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
         max_remasks=given.get("max_remasks", DEFAULT_MAX_REMASKS) or 0,
         template_options=given.get("template_options") or {},
         on_step=given.get("on_step"),
+        calibration=_calibration(model, mode),
         plan_ms=1e3 * (time.perf_counter() - began),
     )
 
@@ -111,6 +116,13 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
 def default_drafter(model: Model) -> str:
     """The head where there is one; else what needs no training."""
     return "parallel+copy" if model.head is None else "diffusion+copy"
+
+
+def _calibration(model: Model, mode: str) -> Calibration:
+    if model.head is None:
+        return NEUTRAL
+    config = model.head.config
+    return config.diffusion_calibration if mode == "diffusion" else config.verified_calibration
 
 
 def _scaffold(form: AnswerForm, limits: Limits) -> Scaffold:
@@ -277,6 +289,10 @@ def read_answer(plan: Plan, answer: Answer) -> CallResult:
         calls = read_calls(calls_text, form.source, form.call_style) if calls_text else ()
     else:
         calls = (read_value(calls_text, form.source),)
+    behind = len(text.encode()) - len(calls_text.encode())
+    ends = [end - behind for end in answer.vocabulary.ends(answer.ids)]
+    sure = by_tokens(calls_text, ends, answer.chances)
+    calls = with_confidence(calls, calls_text, plan.scaffold, form, sure, plan.calibration)
     reason = "tool_calls" if calls else "stop" if answer.ended_by_model else "length"
     return CallResult(
         calls, (content or "").strip() or None, text, tuple(answer.ids), reason, answer.stats

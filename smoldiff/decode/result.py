@@ -14,6 +14,9 @@ class ToolCall:
     arguments: Any
     text: str
     """The arguments as the model wrote them."""
+    confidence: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """JSON pointer into the arguments -> 0..1, the chance that the value there is right; for every value that holds no
+    other ("" for arguments that are one). Empty where a scorer filled the answer."""
 
     def to_openai(self, call_id: str = "call_0") -> dict[str, Any]:
         """The call in the form of OpenAI's API: `arguments` as a JSON string."""
@@ -62,7 +65,7 @@ class Stats:
 class CallResult:
     """The model's whole answer: its calls, or text where the model chose to answer in text.
 
-    `name` and `arguments` are those of the first call.
+    `name`, `arguments` and `confidence` are those of the first call.
     """
 
     calls: tuple[ToolCall, ...]
@@ -83,6 +86,10 @@ class CallResult:
     def arguments(self) -> Any:
         return self.calls[0].arguments if self.calls else None
 
+    @property
+    def confidence(self) -> Mapping[str, float]:
+        return self.calls[0].confidence if self.calls else {}
+
     def to_openai(self) -> dict[str, Any]:
         """The answer as an assistant message of OpenAI's API."""
         message: dict[str, Any] = {"role": "assistant", "content": self.content}
@@ -91,11 +98,14 @@ class CallResult:
         return message
 
     def to_json(self) -> str:
-        """One JSON line with calls, content, finish reason and statistics."""
+        """One JSON line with calls and their confidence, content, finish reason and statistics."""
         stats: Mapping[str, Any] = {
             name: getattr(self.stats, name) for name in self.stats.__dataclass_fields__
         }
-        calls = [{"name": c.name, "arguments": c.arguments} for c in self.calls]
+        calls = [
+            {"name": c.name, "arguments": c.arguments, "confidence": dict(c.confidence)}
+            for c in self.calls
+        ]
         return json.dumps(
             {
                 "calls": calls,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.scaffold.lexer import value_span
+from smoldiff.schema.pointers import child
 from smoldiff.schema.source import Source, Tool
 
 _SPACE = " \t\r\n"
@@ -48,6 +49,17 @@ def members(text: str, part: Part) -> Iterator[Member]:
         key = json.loads(text[name.start : name.end]) if name else idx
         yield Member(key, name, value)
         at, idx = _skip(text, _skip(text, value.end) + 1), idx + 1
+
+
+def leaves(text: str, part: Part) -> Iterator[tuple[str, Part]]:
+    """The values inside a value that hold no other, in order, by their pointers into it."""
+    todo = [("", part)]
+    while todo:
+        pointer, at = todo.pop()
+        inside = [(child(pointer, member.key), member.value) for member in members(text, at)]
+        if not inside:
+            yield pointer, at
+        todo += reversed(inside)
 
 
 def arguments(text: str, source: Source, style: CallStyle) -> Iterator[tuple[Part, Tool | None]]:

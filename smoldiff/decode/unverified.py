@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from smoldiff.decode.answer import Answer
 from smoldiff.decode.asked import Asker
+from smoldiff.decode.confidence import Sure, by_slots, by_tokens, with_confidence
 from smoldiff.decode.diffusion import NO_PREFIX, Prefix, Written, write_answer
 from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.decode.head_drafter import HeadDrafter
@@ -17,6 +19,7 @@ from smoldiff.decode.result import CallResult, Stats
 from smoldiff.decode.scores import Scorer
 from smoldiff.errors import GenerationError, InvalidCall, UnsupportedSchema
 from smoldiff.scaffold.cursor import NotAPrefix
+from smoldiff.scaffold.remainder import real_pointer
 
 
 def write_calls(
@@ -62,9 +65,26 @@ def _write_by_head(model: Model, plan: Plan, answer: Answer) -> CallResult:
         written = _written(scorer, model, plan, begun)
     except (InvalidCall, UnsupportedSchema, NotAPrefix):
         # A grammar that allows more than the schema may have let the base begin what cannot be ended.
-        written = _written(scorer, model, plan, NO_PREFIX)
+        begun = NO_PREFIX
+        written = _written(scorer, model, plan, begun)
     answer.stats.head_passes = answer.drafter.denoiser.num_passes
-    return _result(plan, written, answer.stats, began)
+    result = _result(plan, written, answer.stats, began)
+    ends = model.vocabulary.ends(begun.token_ids)
+    by_base = by_tokens(written.text, ends, answer.chances[: len(ends)])
+    sure = _sure(written, scorer, by_base, len(begun.text))
+    return replace(
+        result,
+        calls=with_confidence(
+            result.calls, written.text, plan.scaffold, plan.form, sure, plan.calibration
+        ),
+    )
+
+
+def _sure(written: Written, scorer: HeadScorer, by_base: Sure, num_begun: int) -> Sure:
+    texts = written.slots
+    slots = {real_pointer(at, texts): scorer.confidence(at, text) for at, text in texts.items()}
+    options = {real_pointer(at, texts): chance for at, chance in written.options.items()}
+    return by_slots(by_base, num_begun, slots, options)
 
 
 def _written(scorer: Scorer, model: Model, plan: Plan, begun: Prefix) -> Written:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smoldiff.errors import HeadMismatch, ModelError
+from smoldiff.head.calibration import NEUTRAL, Calibration
 
 FORMAT = 1
 """Raised when a head of the same configuration would compute something else."""
@@ -49,6 +50,7 @@ COUNTS = (
     "copy_dim",
     "max_slot_positions",
 )
+CALIBRATIONS = ("verified_calibration", "diffusion_calibration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,10 @@ class HeadConfig:
     """Whether NULL has a row of its own; without, an unused row of the base's vocabulary stands for it."""
     has_tool_guess: bool = True
     """Whether the head also guesses the tool that the first draft names."""
+    verified_calibration: Calibration = NEUTRAL
+    """For chances that the base gives its own values."""
+    diffusion_calibration: Calibration = NEUTRAL
+    """For those that the head gives its values, in mode "diffusion"."""
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -117,8 +123,11 @@ class HeadConfig:
                 "use the smoldiff version that trained it, or train it anew"
             )
         try:
-            base = BaseFacts(**raw["base"])
-            return cls(**{**raw, "base": base, "taps": tuple(raw["taps"])})
+            parts: dict[str, Any] = {
+                name: Calibration(**raw[name]) for name in CALIBRATIONS if name in raw
+            }
+            parts |= {"base": BaseFacts(**raw["base"]), "taps": tuple(raw["taps"])}
+            return cls(**{**raw, **parts})
         except (KeyError, TypeError) as problem:
             raise ModelError(f"the head's configuration cannot be read: {problem}") from None
 

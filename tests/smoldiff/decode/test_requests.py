@@ -142,7 +142,7 @@ def test_an_answer_can_be_passed_on_in_openais_form():
     message = call(tool_choice="ping").to_openai()
     assert message["tool_calls"][0]["function"] == {"name": "ping", "arguments": "{}"}
     line = json.loads(call(tool_choice="ping").to_json())
-    assert line["calls"] == [{"name": "ping", "arguments": {}}]
+    assert line["calls"] == [{"name": "ping", "arguments": {}, "confidence": {"": 1}}]
     assert line["stats"]["answer_tokens"] > 0
 
 
