@@ -31,7 +31,9 @@ from smoldiff_training.head.examples import Example, ExampleMaker
 
 BATCHES_A_WINDOW = 32
 """Batches that are sorted by length together; the order of the batches is then shuffled again."""
-MAX_TRIES = 8
+MAX_TRIES = 256
+STRIDE = 7919
+"""To a target that is unlike: neighbours may be rows of one kind."""
 MAX_SCAFFOLDS = 2048
 
 
@@ -99,7 +101,7 @@ class HeadBatches:
     def _example(self, number: int, step: int, place: int) -> tuple[Example, Target]:
         """An example of the target, or of one after it where it has nothing to ask."""
         for attempt in range(MAX_TRIES):
-            target = self.targets[(number + attempt // 2) % len(self.targets)]
+            target = self.targets[(number + STRIDE * (attempt // 2)) % len(self.targets)]
             rng = Random(f"{self.seed}/{step}/{number}/{place}/{attempt}")
             example = self._maker.make(target, rng)
             if example is not None:

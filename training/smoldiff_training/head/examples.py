@@ -24,7 +24,7 @@ from smoldiff.decode.scores import Ask, Question
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
 from smoldiff.decode.tool_guessing import guess_arrays
-from smoldiff.errors import TemplateError
+from smoldiff.errors import SmoldiffError
 from smoldiff.head.inputs import MASK, NO_TOKEN, Query
 from smoldiff.head.model import MAX_MATCH
 from smoldiff.scaffold.cost import Costs
@@ -105,7 +105,7 @@ class ExampleMaker:
             scaffold = self.compiled(target.tools)
             answer = read_answer(scaffold, target, self.vocabulary)
             moment = self._moment(scaffold, answer, target, rng)
-        except (NotAPrefix, TemplateError, UnicodeDecodeError):
+        except (NotAPrefix, SmoldiffError, UnicodeDecodeError):
             return None
         if moment is None:
             return None
