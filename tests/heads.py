@@ -49,6 +49,7 @@ PARTS = (
     "has_confidence",
     "has_slot_positions",
     "has_null_row",
+    "has_tool_guess",
 )
 PLAIN = Query(SLOTS, 0, 0, 0, 0, 0, True, MASK, ())
 

@@ -25,6 +25,7 @@ from smoldiff.decode.model import Model
 from smoldiff.errors import ModelError, UnsupportedModel
 from smoldiff.head.inputs import (
     DECISIONS,
+    KINDS,
     MAX_INDEX,
     MAX_NAME_TOKENS,
     MAX_OFFSET,
@@ -114,9 +115,11 @@ def test_the_head_of_smollm3_3b_has_its_shapes():
     assert shapes["layers.2.attention.k_proj.weight"] == (4 * 128, 2048)
     assert shapes["layers.0.attention.q_norm.weight"] == (128,)
     assert shapes["out.weight"] == (2048, 2048)
-    assert (
-        max(max(shape) for shape in shapes.values()) < 128_256
-    )  # nothing grows with the vocabulary
+    of_tokens = {name: shape for name, shape in shapes.items() if max(shape, default=1) >= 128_256}
+    assert of_tokens == {  # one number a token, and never a vector
+        "tool_guess.query_weights": (128_256,),
+        "tool_guess.tool_weights": (128_256,),
+    }
     assert sum(p.numel() for p in head.parameters()) < 0.06 * model.base.model.num_parameters()
 
 
@@ -172,6 +175,10 @@ def test_every_parameter_takes_part_in_the_scores(model, part):
     encoded = head.encode(memory, queries, model.tables)
     scores = head.scores(encoded, all_rows(queries), model.tables)
     total = scores.log_probs_KV().sum() + scores.confidence_K.sum() + head.decide(encoded).sum()
+    if head.config.has_tool_guess:
+        tools_13M = torch.tensor([[[5, 1], [9, 3], [4, 4]]])
+        guess_13 = head.tool_guess(torch.tensor([TEXT]), tools_13M, model.tables.embedding_VH)
+        total = total + guess_13[0, 1]
     total.backward()
     assert [name for name, p in head.named_parameters() if p.grad is None] == []
 
@@ -414,11 +421,17 @@ def test_autocast_runs(model, head):
     torch.testing.assert_close(scores.log_probs_KV().exp().sum(1), torch.ones(18))
 
 
-def test_tables_are_the_rows_of_vectors_that_stand_for_something(model):
-    head = new_head(model)
-    shapes = {tuple(p.shape) for p in head.table_parameters()}
-    assert shapes == {(19, 32), (MAX_INDEX, 32), (MAX_OFFSET, 32)}
-    assert len(new_head(model, has_slot_positions=False).table_parameters()) == 2
+def test_tables_have_a_row_for_each_of_some_things(model):
+    def shapes(head):
+        return sorted(tuple(p.shape) for p in head.table_parameters())
+
+    plain = [(MAX_INDEX, 32), (len(KINDS), 32)]
+    assert shapes(new_head(model, has_slot_positions=False, has_tool_guess=False)) == plain
+    assert shapes(new_head(model, has_tool_guess=False)) == [*plain, (MAX_OFFSET, 32)]
+    whole = new_head(model)
+    assert shapes(whole) == [*plain, (MAX_OFFSET, 32), (300,), (300,)]
+    own = {id(p) for p in whole.parameters()}
+    assert all(id(p) in own for p in whole.table_parameters())
 
 
 def test_rows_of_queries_are_padded_with_queries_of_no_block():
