@@ -200,7 +200,7 @@ def test_an_answer_that_is_too_long_says_what_to_raise():
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"mode": "diffusion"}, "needs scores: pass scorer="),
+        ({"mode": "diffusion"}, "needs a head; load the model with one"),
         ({"scorer": RandomScores()}, "scorer belongs to mode='diffusion'"),
         ({"mode": "diffusion", "scorer": 3}, "an object with the methods decide and fill"),
         (
