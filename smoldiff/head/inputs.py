@@ -83,6 +83,8 @@ class Queries:
     is_fed_BQ: Tensor
     token_BQ: Tensor
     names_BQL: Tensor
+    moment_BQ: Tensor
+    """Sees what was fed in the same moment, and in moment 0; training plays several moments behind one prompt."""
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Query]], device: Any = None) -> Queries:
@@ -123,4 +125,9 @@ def stacked(rows: Sequence[Sequence[Query]]) -> dict[str, NDArray[Any]]:
             one.names + (NO_TOKEN,) * (MAX_NAME_TOKENS - len(one.names)) for one in row
         ]
     keys = ("block_BQ", "kind_BQ", "anchor_BQ", "offset_BQ", "place_BQ", "index_BQ", "token_BQ")
-    return {**dict(zip(keys, plain, strict=True)), "is_fed_BQ": is_fed, "names_BQL": names}
+    return {
+        **dict(zip(keys, plain, strict=True)),
+        "is_fed_BQ": is_fed,
+        "names_BQL": names,
+        "moment_BQ": np.zeros(shape, dtype=np.int64),
+    }

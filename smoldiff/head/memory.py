@@ -19,6 +19,10 @@ class Memory:
     """int64; any id in the padding."""
     lengths_B: Tensor
     """int64."""
+    positions_BN: Tensor
+    """int64."""
+    fed_in_BN: Tensor
+    """int64: the moment that each token was fed in; queries of all moments see those of moment 0."""
     fused_BNH: Tensor
     final_BND: Tensor
     """The base's last states, behind its final norm."""
@@ -35,11 +39,19 @@ class Memory:
     def is_seen_BN(self) -> Tensor:
         return torch.arange(self.num_tokens, device=self.ids_BN.device) < self.lengths_B[:, None]
 
+    def seen_by(self, moment_BQ: Tensor) -> Tensor:
+        """[B, Q, N]: which tokens a query of a moment sees."""
+        fed_in_B1N = self.fed_in_BN[:, None]
+        is_own_BQN = (fed_in_B1N == 0) | (fed_in_B1N == moment_BQ[..., None])
+        return is_own_BQN & self.is_seen_BN[:, None]
+
     def cut(self, num_tokens: int) -> Memory:
         """The first tokens of a single row."""
         return Memory(
             self.ids_BN[:, :num_tokens],
             self.lengths_B.clamp(max=num_tokens),
+            self.positions_BN[:, :num_tokens],
+            self.fed_in_BN[:, :num_tokens],
             self.fused_BNH[:, :num_tokens],
             self.final_BND[:, :num_tokens],
             tuple(k[:, :, :num_tokens] for k in self.keys),
@@ -52,6 +64,8 @@ class Memory:
         return Memory(
             torch.cat([self.ids_BN, more.ids_BN], 1),
             self.lengths_B + more.lengths_B,
+            torch.cat([self.positions_BN, more.positions_BN], 1),
+            torch.cat([self.fed_in_BN, more.fed_in_BN], 1),
             torch.cat([self.fused_BNH, more.fused_BNH], 1),
             torch.cat([self.final_BND, more.final_BND], 1),
             _joined(self.keys, more.keys),

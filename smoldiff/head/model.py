@@ -202,17 +202,32 @@ class DiffusionHead(nn.Module):
         self._is_checkpointing = True
 
     def remember(
-        self, ids_BN: Tensor, states_BNS: Tensor, lengths_B: Tensor, start: int = 0
+        self,
+        ids_BN: Tensor,
+        states_BNS: Tensor,
+        lengths_B: Tensor,
+        start: int = 0,
+        *,
+        positions_BN: Tensor | None = None,
+        fed_in_BN: Tensor | None = None,
     ) -> Memory:
-        """What the head keeps of tokens that the base has seen; the first of them is the `start`-th of its row."""
+        """What the head keeps of tokens that the base has seen; the first of them is the `start`-th of its row.
+
+        positions_BN, fed_in_BN: where several moments go on behind one prompt, see Memory.
+        """
         fused_BNH = self.fuse_norm(self.fuse(states_BNS.to(self.fuse.weight.dtype)))
-        positions_1N = torch.arange(start, start + ids_BN.shape[1], device=ids_BN.device)[None]
-        angles = self._rotary.angles(positions_1N)
+        if positions_BN is None:
+            stop = start + ids_BN.shape[1]
+            positions_BN = torch.arange(start, stop, device=ids_BN.device).expand(ids_BN.shape)
+        fed_in_BN = torch.zeros_like(ids_BN) if fed_in_BN is None else fed_in_BN
+        angles = self._rotary.angles(positions_BN)
         seen = [layer.attention.seen(fused_BNH, angles) for layer in self.layers]
         copy_BNC = self.copy_key(fused_BNH) if self.config.has_copy else fused_BNH[..., :0]
         return Memory(
             ids_BN,
             lengths_B,
+            positions_BN,
+            fed_in_BN,
             fused_BNH,
             states_BNS[..., -self.config.base.hidden_size :],
             tuple(keys for keys, _ in seen),
@@ -223,7 +238,8 @@ class DiffusionHead(nn.Module):
     def encode(self, memory: Memory, queries: Queries, tables: Tables) -> Encoded:
         """One denoise step."""
         x_BQH = self._inputs(memory, queries, tables)
-        angles_Q = self._rotary.angles(queries.anchor_BQ + 1 + queries.offset_BQ)
+        anchors_BQ = memory.positions_BN.gather(1, queries.anchor_BQ)
+        angles_Q = self._rotary.angles(anchors_BQ + 1 + queries.offset_BQ)
         sees_BQK = _sees(memory, queries)
         for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
             args = (x_BQH, keys, values, angles_Q, sees_BQK)
@@ -313,7 +329,10 @@ class DiffusionHead(nn.Module):
         scores_KN = scores_KN * self.config.copy_dim**-0.5
         for num, bonus in enumerate(self.copy_bonuses.float(), 1):
             scores_KN = scores_KN + bonus * (matches_KN >= num)
+        moment_K = encoded.queries.moment_BQ[at.rows_K, at.queries_K]
+        fed_in_KN = memory.fed_in_BN[at.rows_K]
         is_seen_KN = memory.is_seen_BN[at.rows_K]
+        is_seen_KN = is_seen_KN & ((fed_in_KN == 0) | (fed_in_KN == moment_K[:, None]))
         pointers_KN = scores_KN.masked_fill(~is_seen_KN, -torch.inf).softmax(-1)
         return self.copy_gate(u_KH)[:, 0].float().sigmoid(), pointers_KN
 
@@ -349,9 +368,10 @@ def matched(ids_KN: Tensor, history_KM: Tensor) -> Tensor:
 
 def _sees(memory: Memory, queries: Queries) -> Tensor:
     """[B, Q, N + Q]: what was seen, and the queries of the same block. Padding sees itself, so that nothing is NaN."""
-    block_BQ = queries.block_BQ
-    seen_BQN = memory.is_seen_BN[:, None].expand(-1, block_BQ.shape[1], -1)
-    return torch.cat([seen_BQN, block_BQ[:, :, None] == block_BQ[:, None]], 2)
+    block_BQ, moment_BQ = queries.block_BQ, queries.moment_BQ
+    is_own_BQQ = block_BQ[:, :, None] == block_BQ[:, None]
+    is_own_BQQ = is_own_BQQ & (moment_BQ[:, :, None] == moment_BQ[:, None])
+    return torch.cat([memory.seen_by(moment_BQ), is_own_BQQ], 2)
 
 
 def _kept(anchors: Tensor, lengths: Tensor) -> Tensor:

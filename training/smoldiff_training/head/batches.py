@@ -25,7 +25,7 @@ from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_training.data.targets import Target
 from smoldiff_training.head.collate import Batch, collate
 from smoldiff_training.head.config import NoiseConfig
-from smoldiff_training.head.examples import Example, ExampleMaker
+from smoldiff_training.head.examples import Example, ExampleMaker, joined
 
 # Shapes: E targets in one epoch, W targets of a window.
 
@@ -71,6 +71,8 @@ class HeadBatches:
     noise: NoiseConfig
     max_positions: int
     seed: int
+    moments: int = 1
+    """Moments of each answer that share one pass over its prompt."""
 
     def batch(self, step: int, rank: int = 0, num_ranks: int = 1) -> Batch:
         """This process's part of a step's batch."""
@@ -105,7 +107,8 @@ class HeadBatches:
             rng = Random(f"{self.seed}/{step}/{number}/{place}/{attempt}")
             example = self._maker.make(target, rng)
             if example is not None:
-                return example, target
+                more = (self._maker.make(target, rng) for _ in range(self.moments - 1))
+                return joined([example, *(one for one in more if one is not None)]), target
         raise ValueError(
             f"targets {number} and those behind it give no example: their answers hold no slot and no decision; "
             "train on tools that have arguments"

@@ -45,6 +45,7 @@ def build_parts(cfg: HeadTrainConfig, accelerator: Any) -> Parts:
         noise=cfg.noise,
         max_positions=cfg.model.max_slot_positions,
         seed=cfg.seed,
+        moments=cfg.data.moments,
     )
     return Parts(
         head=head,

@@ -27,11 +27,14 @@ def collate(examples: Sequence[Example], targets: Sequence[Target]) -> Batch:
     num_fed = max(len(one.ids) for one in examples)
     arrays: dict[str, Any] = {
         "ids_BN": np.zeros((len(examples), num_fed), dtype=np.int64),
+        "positions_BN": np.tile(np.arange(num_fed), (len(examples), 1)),
+        "fed_in_BN": np.zeros((len(examples), num_fed), dtype=np.int64),
         "lengths_B": np.array([len(one.ids) for one in examples]),
         "prompts_B": np.array([one.num_prompt for one in examples]),
         "label_BQ": np.full(shape, IGNORED, dtype=np.int64),
         "history_BQM": np.full((*shape, MAX_MATCH), NO_TOKEN, dtype=np.int64),
         "slot_BQ": np.zeros(shape, dtype=np.int64),
+        "moment_BQ": np.zeros(shape, dtype=np.int64),
         "share_BQ": np.ones(shape, dtype=np.float32),
         "teacher_ids_BQT": np.zeros((*shape, top_k), dtype=np.int64),
         "teacher_p_BQT": np.zeros((*shape, top_k), dtype=np.float32),
@@ -42,7 +45,11 @@ def collate(examples: Sequence[Example], targets: Sequence[Target]) -> Batch:
     has_implicit: list[bool] = []
     for b, (one, target) in enumerate(zip(examples, targets, strict=True)):
         arrays["ids_BN"][b, : len(one.ids)] = one.ids
+        if one.moments:
+            arrays["positions_BN"][b, : len(one.ids)] = positions(one)
+            arrays["fed_in_BN"][b, : len(one.ids)] = one.moments
         rows, num = one.labelled, len(one.labelled)
+        arrays["moment_BQ"][b, :num] = [row.moment for row in rows]
         arrays["label_BQ"][b, :num] = [row.label for row in rows]
         arrays["history_BQM"][b, :num] = [row.history for row in rows]
         arrays["slot_BQ"][b, :num] = [row.slot for row in rows]
@@ -62,7 +69,16 @@ def collate(examples: Sequence[Example], targets: Sequence[Target]) -> Batch:
     arrays["implicit_G"] = np.array(implicit, dtype=bool)
     arrays["has_implicit_G"] = np.array(has_implicit, dtype=bool)
     queries = stacked([[row.query for row in one.labelled] for one in examples])
-    return {name: torch.from_numpy(array) for name, array in {**arrays, **queries}.items()}
+    return {name: torch.from_numpy(array) for name, array in {**queries, **arrays}.items()}
+
+
+def positions(example: Example) -> list[int]:
+    """Where each token stands in its own text: every moment goes on behind the prompt."""
+    found: list[int] = []
+    for moment in example.moments:
+        is_first = moment != (example.moments[len(found) - 1] if found else 0)
+        found.append(example.num_prompt if is_first else (found[-1] + 1 if found else 0))
+    return found
 
 
 def guesses(examples: Sequence[Example]) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class HeadDataConfig:
     top_k: Count = 8  # of the base's logits kept a position; the rest is one mass
     max_prompt_tokens: Count = 1536
     batch_examples: Count = 128  # a step, over all processes
+    moments: Count = (
+        1  # played of each answer behind one pass over its prompt, which is most of the work
+    )
     num_workers: CountOrZero = 0  # in each process; 0 builds batches in the training process itself
     target_processes: Count = 1
     target_batch: Count = 64
@@ -94,6 +97,7 @@ class NoiseConfig:
     wrong_tool_share: Share = 0.15
     no_scaffold_share: Share = 0.05
     redraft_share: Share = 0.35
+    null_share: Share = 1.0  # of the positions behind a slot's end, those that are learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,8 @@ class HeadTrainConfig:
     resume: bool = True  # go on from `out` where it holds a checkpoint
     init: str = ""  # a head to start from
     sharding: Literal["ddp", "fsdp2"] = "ddp"
+    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the gradients on their way between processes; bfloat16 pays where no NVLink joins the GPUs."""
     log_every: Count = 50
     checkpoint_every_s: PositiveOrZero = 120.0
     eval_every_s: PositiveOrZero = 0.0  # 0: at the end only

@@ -62,6 +62,8 @@ class Labelled:
     group: int = NO_GROUP
     """Number of the question whose option this is."""
     is_right_option: bool = False
+    moment: int = 0
+    """Number of the moment that it belongs to, where several share a prompt; 0 where there is one."""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,8 @@ class Example:
     """For each question, whether the option without a query is right; its score is 0."""
     has_implicit: list[bool]
     guess: Guess | None = None
+    moments: tuple[int, ...] = ()
+    """For each token of `ids` the moment that it is fed in, 0 for all; () where all are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,7 @@ class ExampleMaker:
             rows = self._labelled(asked, num, answer)
             if mode >= self.noise.prefix_share:
                 rows = list(self._hidden_at_random(rows, rng))
-            example.labelled += rows
+            example.labelled += self._thinned(rows, rng)
 
     def _prefix(self, seen: Seen, gap: Gap, value: str, rng: Random) -> str:
         """A part of the value that is known: as much as was seen and one token more, or any number of tokens."""
@@ -267,6 +271,15 @@ class ExampleMaker:
             found += [replace(one, query=replace(one.query, block=COMPLEMENT)) for one in other]
         return found
 
+    def _thinned(self, rows: list[Labelled], rng: Random) -> list[Labelled]:
+        """Fewer of the positions behind a slot's end have a label: one says it all, and there are many."""
+        is_behind = False
+        for one in rows:
+            if one.label == NULL and is_behind and rng.random() >= self.noise.null_share:
+                one.label = IGNORED
+            is_behind = is_behind or one.label == NULL
+        return rows
+
     def _ask_questions(
         self, example: Example, seen: Seen, remainder: Remainder, answer: Answered
     ) -> None:
@@ -283,6 +296,30 @@ class ExampleMaker:
                     Labelled(query, group=group, is_right_option=query.index == right)
                     for query in self._asker.question(seen, question)
                 ]
+
+
+def joined(examples: Sequence[Example]) -> Example:
+    """Moments of one answer behind one prompt, which the base then runs over once."""
+    if len(examples) == 1:
+        return examples[0]
+    num_prompt = examples[0].num_prompt
+    ids, moments = list(examples[0].ids[:num_prompt]), [0] * num_prompt
+    whole = Example((), num_prompt, [], [], [], examples[0].guess)
+    for moment, one in enumerate(examples, 1):
+        shift, num_groups = len(ids) - num_prompt, len(whole.implicit)
+        num_slots = 1 + max((row.slot for row in whole.labelled), default=-1)
+        for row in one.labelled:
+            anchor = row.query.anchor + (shift if row.query.anchor >= num_prompt else 0)
+            row.query = replace(row.query, anchor=anchor)
+            row.slot, row.moment = row.slot + num_slots, moment
+            row.group += num_groups if row.group != NO_GROUP else 0
+        whole.labelled += one.labelled
+        whole.implicit += one.implicit
+        whole.has_implicit += one.has_implicit
+        ids += one.ids[num_prompt:]
+        moments += [moment] * (len(one.ids) - num_prompt)
+    whole.ids, whole.moments = tuple(ids), tuple(moments)
+    return whole
 
 
 def _shown(one: Labelled, share: float) -> Labelled:

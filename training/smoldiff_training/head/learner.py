@@ -47,7 +47,7 @@ class Learner:
             load_weights(self.head, saved.head)
         self.plain = copy.deepcopy(self.head) if accelerator.is_main_process else None
         prepare_layers(self.head, cfg)
-        self.loss = spread(parts.loss, accelerator, cfg.sharding).train()
+        self.loss = spread(parts.loss, accelerator, cfg).train()
         self.optimizers = head_optimizers(self.head, cfg.optim, accelerator.num_processes)
         decay = cfg.optim.ema_decay
         self.ema = MovingAverage(self.head, decay) if decay else None

@@ -93,13 +93,24 @@ class HeadLoss(nn.Module):
 
     def _remember(self, batch: Batch) -> Memory:
         ids_BN, lengths_B = batch["ids_BN"], batch["lengths_B"]
+        positions_BN, fed_in_BN = batch["positions_BN"], batch["fed_in_BN"]
+        # Padding stands behind the text, where a causal model never looks back from; it needs no mask.
+        has_moments = bool(fed_in_BN.any())
+        more = {"attention_mask": moment_mask(fed_in_BN)} if has_moments else {}
         taps = Taps(self.head.config.taps)
         with torch.no_grad(), taps.reading(self._base[0]):
-            # Padding stands behind the text, where a causal model never looks back from.
-            self._base[0](input_ids=ids_BN, use_cache=False, logits_to_keep=1)
+            self._base[0](
+                input_ids=ids_BN,
+                position_ids=positions_BN,
+                use_cache=False,
+                logits_to_keep=1,
+                **more,
+            )
         if not self.head.config.has_template_states:
             lengths_B = batch["prompts_B"]
-        return self.head.remember(ids_BN, taps.states_BTS(), lengths_B)
+        return self.head.remember(
+            ids_BN, taps.states_BTS(), lengths_B, positions_BN=positions_BN, fed_in_BN=fed_in_BN
+        )
 
     def _token_loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         label_BQ = batch["label_BQ"]
@@ -182,6 +193,16 @@ class HeadLoss(nn.Module):
             "token_accuracy": right,
             "num_positions": is_token_K.sum(),
         }
+
+
+def moment_mask(fed_in_BN: Tensor) -> Tensor:
+    """[B, 1, N, N] bool: a token sees those before it that were fed in its own moment, and the prompt."""
+    num_tokens = fed_in_BN.shape[1]
+    is_before_NN = torch.ones(
+        num_tokens, num_tokens, dtype=torch.bool, device=fed_in_BN.device
+    ).tril()
+    is_own_BNN = fed_in_BN[:, :, None] == fed_in_BN[:, None]
+    return (is_before_NN & (is_own_BNN | (fed_in_BN == 0)[:, None]))[:, None]
 
 
 def variation(p_KT: Tensor, base_KT: Tensor) -> Tensor:

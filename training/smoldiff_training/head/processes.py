@@ -29,17 +29,33 @@ def new_accelerator(cfg: HeadTrainConfig) -> Any:
         mixed_precision="bf16" if is_bfloat16 else "no",
         log_with=tracker,
         project_dir=cfg.out,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=WAITING)],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=WAITING), ddp_options(cfg)],
     )
     if accelerator.distributed_type == DistributedType.FSDP:
         raise ConfigError(
             "sharding: accelerate was set up for FSDP by itself; run `accelerate launch` without it"
             " and set `sharding: fsdp2`. FSDP1 is not supported: it leaves no matrices to Muon"
         )
+    if cfg.reduce_dtype == "bfloat16" and accelerator.num_processes > 1 and not on_gpu:
+        raise ConfigError("reduce_dtype: bfloat16 needs GPUs; set it to float32")
     return accelerator
 
 
-def spread(loss: nn.Module, accelerator: Any, sharding: str) -> Any:
+def ddp_options(cfg: HeadTrainConfig) -> Any:
+    """How DDP exchanges gradients: they live in its buckets instead of a second copy of them.
+
+    Its bucket size stays: a large head's matrices are buckets of their own, and the last one has nothing to hide behind.
+    """
+    from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs
+
+    is_half = cfg.reduce_dtype == "bfloat16"
+    return DistributedDataParallelKwargs(
+        gradient_as_bucket_view=True,
+        comm_hook=DDPCommunicationHookType.BF16 if is_half else DDPCommunicationHookType.NO,
+    )
+
+
+def spread(loss: nn.Module, accelerator: Any, cfg: HeadTrainConfig) -> Any:
     """The loss on this process's device: as it is on one process, wrapped on several.
 
     `fsdp2` cuts parameters, gradients and optimiser states by rows, and puts the head together for each forward and
@@ -47,7 +63,7 @@ def spread(loss: nn.Module, accelerator: Any, sharding: str) -> Any:
     rather than accelerate's plugin, which refuses to run on CPUs and so cannot be tested there.
     """
     loss.to(accelerator.device)
-    if sharding == "ddp" or accelerator.num_processes == 1:
+    if cfg.sharding == "ddp" or accelerator.num_processes == 1:
         return accelerator.prepare(loss)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -56,7 +72,8 @@ def spread(loss: nn.Module, accelerator: Any, sharding: str) -> Any:
         dist.broadcast(p.data, src=0)  # each process cuts its own copy, so all must be equal
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     # Autocast sets the precision, as under DDP; inputs stay as they are.
-    policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    reduce_dtype = getattr(torch, cfg.reduce_dtype)
+    policy = MixedPrecisionPolicy(reduce_dtype=reduce_dtype, cast_forward_inputs=False)
     fully_shard(loss, mesh=mesh, mp_policy=policy)
     return loss
 
