@@ -14,11 +14,12 @@ from smoldiff.errors import (
 )
 
 if TYPE_CHECKING:
-    from smoldiff.api import generate_call, generate_calls, stream_call
+    from smoldiff.api import generate_call, generate_calls, repair, stream_call
     from smoldiff.decode.model import Model, load
     from smoldiff.decode.result import CallResult, Stats, ToolCall
     from smoldiff.decode.scores import RandomScores, Scorer
     from smoldiff.decode.stream import FinalField
+    from smoldiff.head.model import DiffusionHead
     from smoldiff.scaffold.compile import compile_schema
     from smoldiff.scaffold.scaffold import Scaffold
     from smoldiff.schema.limits import Limits
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CallResult",
+    "DiffusionHead",
     "FinalField",
     "GenerationError",
     "IncompleteCall",
@@ -49,12 +51,14 @@ __all__ = [
     "generate_call",
     "generate_calls",
     "load",
+    "repair",
     "stream_call",
 ]
 
 # Where each lazy name lives: torch and transformers are imported when one of these is first used.
 _HOMES = {
     "CallResult": "smoldiff.decode.result",
+    "DiffusionHead": "smoldiff.head.model",
     "FinalField": "smoldiff.decode.stream",
     "Limits": "smoldiff.schema.limits",
     "Model": "smoldiff.decode.model",
@@ -68,6 +72,7 @@ _HOMES = {
     "generate_call": "smoldiff.api",
     "generate_calls": "smoldiff.api",
     "load": "smoldiff.decode.model",
+    "repair": "smoldiff.api",
     "stream_call": "smoldiff.api",
 }
 

@@ -1,17 +1,19 @@
-"""What users call: `generate_call`, its batched and streaming forms. (`load` lives with the model.)"""
+"""What users call: `generate_call`, its batched and streaming forms, `repair`. (`load` lives with the model.)"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Unpack
 
+from smoldiff.decode.foreign import read_call
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
 from smoldiff.decode.options import CallOptions
-from smoldiff.decode.request import all_or_error, finish, outcome_of, plan, start
-from smoldiff.decode.result import CallResult
+from smoldiff.decode.repairing import begin_repair
+from smoldiff.decode.request import Plan, all_or_error, finish, outcome_of, plan, start
+from smoldiff.decode.result import CallResult, ToolCall
 from smoldiff.decode.stream import FinalField, final_fields
 from smoldiff.decode.unverified import write_calls
-from smoldiff.errors import RequestError
+from smoldiff.errors import InvalidCall, RequestError, SchemaError
 
 Messages = str | Sequence[dict[str, Any]]
 
@@ -56,12 +58,15 @@ def generate_calls(
     if isinstance(conversations, str):
         raise RequestError("conversations is one string; give a list, one conversation each")
     wrapped = Model.of(model, tokenizer)
-    what = plan(wrapped, schema, options)
+    return _write(wrapped, plan(wrapped, schema, options), conversations)
+
+
+def _write(model: Model, what: Plan, conversations: Sequence[Messages | None]) -> list[CallResult]:
     if what.mode == "diffusion":
-        starts = [partial(start, wrapped, what, m, row) for row, m in enumerate(conversations)]
-        return all_or_error(write_calls(wrapped, what, starts))
-    answers = [start(wrapped, what, m, row) for row, m in enumerate(conversations)]
-    for _ in decode(wrapped.base, answers):
+        starts = [partial(start, model, what, m, row) for row, m in enumerate(conversations)]
+        return all_or_error(write_calls(model, what, starts))
+    answers = [start(model, what, m, row) for row, m in enumerate(conversations)]
+    for _ in decode(model.base, answers):
         pass
     return all_or_error([outcome_of(answer) for answer in answers])
 
@@ -101,3 +106,51 @@ def stream_call(
                 num_seen, len(fields)
             )  # none are seen where a pass ends inside a character
     yield finish(answer)
+
+
+def repair(
+    model: Any,
+    call: ToolCall | CallResult | Mapping[str, Any],
+    schema: Any,
+    messages: Messages | None = None,
+    *,
+    tokenizer: Any = None,
+    keep: float = 0.5,
+    confidence: Mapping[str, float] | None = None,
+    **options: Unpack[CallOptions],
+) -> CallResult:
+    """A valid call made from an invalid or doubtful one, of any model: what is valid and sure stays, the rest is written anew.
+
+    call: a ToolCall, a CallResult with one call, OpenAI's tool call, or {"name": ..., "arguments": ...}. Arguments that
+        are JSON text may be broken; a value that the text breaks off in does not stay.
+    schema, messages, options: as in `generate_call`, without `tool_choice`; mode "diffusion" works too.
+    keep: values whose confidence is less than this are written anew; those without one stay if they are valid.
+    confidence: JSON pointer into the arguments -> 0..1, over what the call itself says. A pointer to an object or an
+        array speaks for all values in it.
+
+    The tool stays where it is one of the schema's, or there is but one; else a tool is chosen and nothing stays. Keys that
+    the schema does not know are dropped. An array with some values that stay keeps its length. Where values that stay
+    contradict each other under the schema, the least sure ones go. `result.kept` are the pointers of those that stayed.
+    A call that is valid and sure comes back without a pass of the model; only then are no messages needed.
+
+    Raises RequestError for a call that cannot be read; otherwise as `generate_call`.
+
+    >>> call = repair(model, {"name": "book", "arguments": '{"city": "Oslo", "seats": "two'}, tools, messages)
+    >>> call.arguments, call.kept
+    """
+    wrapped = Model.of(model, tokenizer)
+    repairing = begin_repair(wrapped, read_call(call, confidence), schema, keep, options)
+    if repairing.is_whole:
+        return repairing.unchanged()
+    if messages is None and options.get("scorer") is None:
+        places = repairing.open_places
+        raise RequestError(f"the call is not valid and sure; give messages= to write {places} anew")
+    *tries, last = repairing.tries()
+    for kept in tries:
+        try:
+            (result,) = _write(wrapped, repairing.plan(kept), [messages])
+        except (SchemaError, InvalidCall):
+            continue
+        return repairing.result(result, kept)
+    (result,) = _write(wrapped, repairing.plan(last), [messages])
+    return repairing.result(result, last)

@@ -1,7 +1,7 @@
 """What a caller asks for, checked and turned into an answer to be written."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -72,8 +72,21 @@ class Plan:
     plan_ms: float
 
 
-def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
-    """Check the options and compile the schema. Raises RequestError and SchemaError."""
+def as_it_is(source: Source) -> Source:
+    """No change to what may be called."""
+    return source
+
+
+def plan(
+    model: Model,
+    schema: Any,
+    options: CallOptions,
+    refine: Callable[[Source], Source] = as_it_is,
+) -> Plan:
+    """Check the options and compile the schema, its callable part changed by `refine`.
+
+    Raises RequestError and SchemaError.
+    """
     began = time.perf_counter()
     given = checked(options)
     mode = given.get("mode") or "verified"
@@ -85,7 +98,7 @@ def plan(model: Model, schema: Any, options: CallOptions) -> Plan:
             f"{what}='diffusion' needs a head; load the model with one: smoldiff.load(name, head=...)"
         )
     shown = read_source(schema)
-    form = _form(model, shown, given)
+    form = _form(model, shown, given, refine)
     scaffold = _scaffold(form, given.get("limits") or DEFAULT_LIMITS)
     if mode == "diffusion":
         check_fits(scaffold, model.vocabulary)
@@ -140,9 +153,11 @@ def _scaffold(form: AnswerForm, limits: Limits) -> Scaffold:
     )
 
 
-def _form(model: Model, shown: Source, options: CallOptions) -> AnswerForm:
+def _form(
+    model: Model, shown: Source, options: CallOptions, refine: Callable[[Source], Source]
+) -> AnswerForm:
     source, choice = choose_tools(shown, options.get("tool_choice") or "required")
-    source = narrow(source, options.get("given") or {})
+    source = refine(narrow(source, options.get("given") or {}))
     can_repeat = model.call_style.can_repeat and options.get("parallel_tool_calls", True)
     is_single = choice == "named" or not source.tools or not can_repeat
     return AnswerForm(

@@ -77,6 +77,8 @@ class CallResult:
     finish_reason: str
     """"tool_calls", "stop" (text), or "length" (text cut at max_tokens)."""
     stats: Stats
+    kept: tuple[str, ...] = ()
+    """Of a repaired call: the pointers of the values that were taken over from the call it was repaired from."""
 
     @property
     def name(self) -> str | None:
@@ -98,7 +100,7 @@ class CallResult:
         return message
 
     def to_json(self) -> str:
-        """One JSON line with calls and their confidence, content, finish reason and statistics."""
+        """One JSON line with calls and their confidence, content, finish reason and statistics; what a repair kept."""
         stats: Mapping[str, Any] = {
             name: getattr(self.stats, name) for name in self.stats.__dataclass_fields__
         }
@@ -111,6 +113,7 @@ class CallResult:
                 "calls": calls,
                 "content": self.content,
                 "finish_reason": self.finish_reason,
+                **({"kept": self.kept} if self.kept else {}),
                 "stats": stats,
             },
             ensure_ascii=False,
