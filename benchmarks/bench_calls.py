@@ -1,9 +1,11 @@
 """Whole calls: how right, how fast, and how many tokens a draft gets right. All systems in one run, side by side.
 
-    python benchmarks/bench_calls.py --data dev.jsonl.gz --limit 300 --drafters scaffold,parallel+copy \\
-        --skip-forced --peers xgrammar,llguidance --by-source --threads 1 --out rows.jsonl
+    python benchmarks/bench_calls.py --data dev.jsonl.gz --limit 300 --drafters scaffold,parallel+copy,diffusion+copy \\
+        --steps 1,4 --skip-forced --peers xgrammar,llguidance --by-source --threads 1 --out rows.jsonl
 
-The baseline is `ar`: one base pass a token under the same grammar. Systems take turns example by example, in an order
+The baseline is `ar`: one base pass a token under the same grammar. What a head adds is measured against
+`verified:parallel+copy`, the best drafter without one. Systems with a head: the drafter diffusion+copy, and mode
+"diffusion", one system a number of denoise --steps. Systems take turns example by example, in an order
 that rotates, after a warm-up on other examples. Tools are compiled before the clock starts, and that time is its own
 line. --limit takes the first rows of a shuffle by --seed, so that they stand for the whole file.
 
@@ -23,9 +25,9 @@ from calls.data import Example, read_examples, sample
 from calls.parse import Frame
 from calls.report import in_words, json_line, missing_peers_note, table
 from calls.rounding import largest_gap_shift
-from calls.score import score
+from calls.score import Score, score
 from calls.summary import ALL, Record, groups, summarise
-from calls.systems import AR, System, library_systems, run
+from calls.systems import AR, UNTRAINED, WITH_HEAD, System, Wanted, library_systems, run
 from peers import HOMES, load_peer
 from rich.console import Console
 from rich.progress import track
@@ -42,8 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warm_up = (examples[len(measured) :] or examples[::-1])[: args.warm_up]
     if args.threads:
         torch.set_num_threads(args.threads)
-    model = smoldiff.load(args.model, device=args.device, dtype=args.dtype)
-    systems, missing = make_systems(model, args)
+    model = smoldiff.load(args.model, device=args.device, dtype=args.dtype, head=args.head)
+    try:
+        systems, missing = make_systems(model, args)
+    except ValueError as problem:
+        sys.exit(f"{problem}: pass --head, or leave these modes and drafters out")
     records = list(measure(systems, measured, warm_up, frame_of(model), console))
     under = {
         "data": args.data.name,
@@ -67,10 +72,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, help="examples, .jsonl or .jsonl.gz")
-    add("--modes", type=split, default=["ar", "verified"])
-    add("--drafters", type=split, default=["scaffold", "parallel+copy"], help="for mode verified")
+    add("--modes", type=split, help="default: ar, verified, and diffusion where there is a head")
+    add("--drafters", type=split, help="of mode verified; default: parallel+copy, diffusion+copy")
+    add("--steps", type=counts, default=[1, 4], help="of mode diffusion, a system each")
     add("--limit", type=int, help="how many examples (default: all)")
     add("--model", default="smoldiff-nano", help="as smoldiff.load takes it")
+    add("--head", help="a head's folder or repository, or none; default: the bundled model's own")
     add("--device")
     add("--dtype", default="auto")
     add(
@@ -97,9 +104,17 @@ def split(names: str) -> list[str]:
     return [name for name in names.split(",") if name]
 
 
+def counts(numbers: str) -> list[int]:
+    """Whole numbers from 1 on. Raises ValueError."""
+    found = [int(number) for number in split(numbers)]
+    if min(found, default=0) < 1:
+        raise ValueError(numbers)
+    return found
+
+
 def make_systems(model: smoldiff.Model, args: argparse.Namespace) -> tuple[list[System], list[str]]:
-    """The library's systems and the peers, with the names of the peers that are not installed."""
-    systems = library_systems(model, args.modes, args.drafters, args.skip_forced, args.max_tokens)
+    """The library's systems and the peers, with the names of the peers that are not installed. Raises ValueError."""
+    systems = library_systems(model, wanted(model, args))
     missing = []
     for name in args.peers:
         try:
@@ -109,6 +124,18 @@ def make_systems(model: smoldiff.Model, args: argparse.Namespace) -> tuple[list[
                 raise
             missing.append(name)
     return systems, missing
+
+
+def wanted(model: smoldiff.Model, args: argparse.Namespace) -> Wanted:
+    """The library's systems that were asked for; by default all that the model can run."""
+    has_head = model.head is not None
+    return Wanted(
+        modes=args.modes or ["ar", "verified", *([WITH_HEAD] if has_head else [])],
+        drafters=args.drafters or ["parallel+copy", *(["diffusion+copy"] if has_head else [])],
+        steps=args.steps,
+        has_skip_forced=args.skip_forced,
+        max_tokens=args.max_tokens,
+    )
 
 
 def frame_of(model: smoldiff.Model) -> Frame:
@@ -131,10 +158,21 @@ def measure(
         first = i % len(systems)
         turns = [*systems[first:], *systems[:first]]
         answers: dict[str, Answer] = {system.name: run(system, example) for system in turns}
-        for system in systems:
-            answer = answers[system.name]
-            text = answer.text if answer.error is None else None
-            yield Record(system.name, example, answer, score(text, example, frame), answers.get(AR))
+        scores = {name: scored(answer, example, frame) for name, answer in answers.items()}
+        for name in (system.name for system in systems):
+            yield Record(
+                name,
+                example,
+                answers[name],
+                scores[name],
+                answers.get(AR),
+                scores.get(AR),
+                answers.get(UNTRAINED),
+            )
+
+
+def scored(answer: Answer, example: Example, frame: Frame) -> Score:
+    return score(answer.text if answer.error is None else None, example, frame)
 
 
 def rounding(model: smoldiff.Model, records: Sequence[Record]) -> float | None:
@@ -170,6 +208,7 @@ def answer_line(record: Record) -> str:
         "is_exact": verdict.is_exact,
         "is_accepted": verdict.is_accepted,
         "base_passes": answer.cost and answer.cost.base_passes,
+        "head_passes": answer.cost and answer.cost.head_passes,
         "first_draft_accepted": answer.cost and answer.cost.first_draft_accepted,
         "answer_tokens": answer.cost and answer.cost.answer_tokens,
         "total_ms": answer.cost and round(answer.cost.total_ms, 3),

@@ -14,6 +14,9 @@ class Cost:
     """After the prefill: passes, drafts, masks, verification."""
     answer_tokens: int
     base_passes: int
+    head_passes: int | None = None
+    """None where no head was asked; likewise its time, which is part of `decode_ms`."""
+    head_ms: float | None = None
     drafts: int = 0
     drafted: int = 0
     accepted: int = 0

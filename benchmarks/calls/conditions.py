@@ -22,6 +22,7 @@ def conditions(model: Model, peers: Iterable[str] = ()) -> dict[str, Any]:
     return {
         "model": Path(model.name).name,
         "weights": fingerprint(base),
+        "head": fingerprint(model.head) if model.head is not None else None,
         "device": device_name(base.device),
         "num_threads": torch.get_num_threads() if base.device.type == "cpu" else None,
         "dtype": str(base.dtype).removeprefix("torch."),
@@ -30,10 +31,10 @@ def conditions(model: Model, peers: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
-def fingerprint(base: torch.nn.Module) -> str:
-    """Tells two trainings of one model apart, from the first values of every tensor."""
+def fingerprint(network: torch.nn.Module) -> str:
+    """Tells two trainings of one network apart, from the first values of every tensor."""
     seen = hashlib.sha256()
-    for name, tensor in sorted(base.state_dict().items()):
+    for name, tensor in sorted(network.state_dict().items()):
         seen.update(f"{name} {tuple(tensor.shape)}".encode())
         seen.update(tensor.flatten()[:1024].double().cpu().numpy().tobytes())
     return seen.hexdigest()[:12]

@@ -7,37 +7,6 @@ import peers
 import plot_calls
 import pytest
 
-TOOL = {
-    "name": "set_light",
-    "description": "Switch a light",
-    "parameters": {
-        "type": "object",
-        "properties": {
-            "room": {"type": "string", "enum": ["kitchen", "hall"]},
-            "on": {"type": "boolean"},
-        },
-        "required": ["room", "on"],
-        "additionalProperties": False,
-    },
-}
-ROWS = [
-    {
-        "id": f"row-{i}",
-        "source": f"S{i}",
-        "tools": [TOOL],
-        "messages": [{"role": "user", "content": f"light on in the {room}"}],
-        "calls": [{"name": "set_light", "arguments": {"room": room, "on": True}}],
-    }
-    for i, room in enumerate(["kitchen", "hall"])
-]
-
-
-@pytest.fixture
-def data(tmp_path):
-    path = tmp_path / "two.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return path
-
 
 def bench(data, options):
     bench_calls.main(["--data", str(data), *options.split()])
@@ -51,7 +20,7 @@ def test_two_examples_from_file_to_figure(tmp_path, data, capsys):
     rows_path, answers_path = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
     bench(
         data,
-        "--limit 2 --drafters scaffold,parallel+copy --skip-forced --by-source --max-tokens 64 --rounding "
+        "--limit 2 --head none --drafters scaffold,parallel+copy --skip-forced --by-source --max-tokens 64 --rounding "
         f"--warm-up 1 --width 120 --out {rows_path} --answers {answers_path}",
     )
     rows = read_lines(rows_path)
@@ -71,6 +40,36 @@ def test_two_examples_from_file_to_figure(tmp_path, data, capsys):
     figure_path = tmp_path / "calls.svg"
     plot_calls.main([str(rows_path), str(figure_path)])
     assert "verified:parallel+copy" in figure_path.read_text()
+
+
+def test_a_head_adds_a_drafter_and_a_mode_measured_against_what_needs_no_head(
+    tmp_path, data, head_folder, capsys
+):
+    out = tmp_path / "rows.jsonl"
+    bench(
+        data, f"--limit 1 --head {head_folder} --steps 1,2 --max-tokens 64 --warm-up 0 --out {out}"
+    )
+    rows = {row["system"]: row for row in read_lines(out)}
+    drafted = "verified:diffusion+copy"
+    assert list(rows) == ["ar", "verified:parallel+copy", drafted, "diffusion:1", "diffusion:2"]
+    assert rows["ar"]["fewer_passes_vs_untrained"] < 1
+    assert rows[drafted]["identical_pct"] == 100
+    assert rows["ar"]["head_passes"] is None
+    assert rows["diffusion:1"]["head_passes"] <= rows["diffusion:2"]["head_passes"]
+    assert len({row["head"] for row in rows.values()}) == 1
+    assert "calls slower than ar" in capsys.readouterr().err
+
+
+def test_a_mode_that_needs_a_head_is_refused_without_one(data):
+    with pytest.raises(SystemExit, match=r"diffusion:1 needs a head.*pass --head"):
+        bench(data, "--modes diffusion --head none")
+
+
+@pytest.mark.parametrize("steps", ["0", "x", ""])
+def test_steps_are_whole_numbers_from_1_on(data, steps, capsys):
+    with pytest.raises(SystemExit):
+        bench_calls.parse(["--data", str(data), "--steps", steps])
+    assert "--steps: invalid counts value" in capsys.readouterr().err
 
 
 def test_a_peer_that_is_not_installed_is_said_and_the_rest_goes_on(data, capsys, monkeypatch):

@@ -15,8 +15,12 @@ def cost(total_ms=10.0, **fields):
     return Cost(total_ms=total_ms, **{**known, **fields})
 
 
-def record(answer, baseline=None, is_exact=True, of=None):
-    return Record("s", of or example(), answer, Score(is_exact, True, True, None), baseline)
+def verdict(is_exact):
+    return Score(is_exact, True, True, None)
+
+
+def record(answer, baseline=None, is_exact=True, of=None, **others):
+    return Record("s", of or example(), answer, verdict(is_exact), baseline, **others)
 
 
 AR = Answer("ab", (1, 2), cost(30.0, decode_ms=12.0))
@@ -50,12 +54,47 @@ def test_draft_numbers_are_per_draft_and_the_first_apart():
     assert summary.first_draft_pct == 45
 
 
+def test_an_answer_that_was_whole_after_the_prefill_has_no_first_draft():
+    at_once = cost(base_passes=0, drafts=1, drafted=20, accepted=20)
+    later = cost(drafts=2, drafted=30, accepted=12, first_draft_accepted=8)
+    summary = summarise([record(Answer("x", (1,), c)) for c in (at_once, later)])
+    assert summary.first_draft_accepted == 8
+    assert summary.drafts == 1.5
+
+
 def test_speed_is_a_ratio_of_totals_over_what_both_answered():
     fast, slow = Answer("ab", (1, 2), cost(5.0)), Answer("ab", (1, 2), cost(15.0))
     failed = Answer("a", error="IncompleteCall")
     summary = summarise([record(fast, AR), record(slow, AR), record(fast, failed)])
     assert summary.speed_vs_ar == 3
     assert summary.decode_speed_vs_ar == 3
+
+
+def test_slower_answers_are_counted_with_the_mean_and_the_worst_ratio_of_times():
+    answers = [Answer("ab", (1, 2), cost(ms)) for ms in (10.0, 20.0, 30.0, 60.0)]
+    summary = summarise([record(answer, AR) for answer in answers])
+    assert (summary.num_slower_than_ar, summary.slower_than_ar_pct) == (1, 25)
+    assert summary.mean_time_vs_ar == 1
+    assert summary.worst_time_vs_ar == 2
+
+
+def test_passes_are_compared_where_both_answered_and_there_are_any():
+    untrained = Answer("ab", (1, 2), cost(base_passes=6))
+    failed = Answer("a", error="IncompleteCall")
+    some, none = Answer("ab", (1, 2), cost()), Answer("ab", (1, 2), cost(base_passes=0))
+    pairs = [(some, untrained), (none, untrained), (some, failed)]
+    summary = summarise([record(a, untrained=u) for a, u in pairs])
+    assert summary.fewer_passes_vs_untrained == 4
+    assert summarise([record(none, untrained=untrained)]).fewer_passes_vs_untrained is None
+
+
+def test_exact_calls_are_compared_with_those_of_ar():
+    pairs = [(True, True), (False, True), (True, False), (True, False), (False, False)]
+    records = [record(AR, AR, is_exact=own, baseline_score=verdict(ar)) for own, ar in pairs]
+    summary = summarise(records)
+    assert summary.exact_vs_ar_pct == 150
+    assert summary.kept_pct == 50
+    assert summarise(records[4:]).kept_pct is None
 
 
 def test_differences_are_counted_with_those_a_tie_or_a_token_border_explains():
