@@ -238,8 +238,7 @@ class DiffusionHead(nn.Module):
     def encode(self, memory: Memory, queries: Queries, tables: Tables) -> Encoded:
         """One denoise step."""
         x_BQH = self._inputs(memory, queries, tables)
-        anchors_BQ = memory.positions_BN.gather(1, queries.anchor_BQ)
-        angles_Q = self._rotary.angles(anchors_BQ + 1 + queries.offset_BQ)
+        angles_Q = self._rotary.angles(_positions(memory, queries))
         sees_BQK = _sees(memory, queries)
         for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
             args = (x_BQH, keys, values, angles_Q, sees_BQK)
@@ -364,6 +363,14 @@ def matched(ids_KN: Tensor, history_KM: Tensor) -> Tensor:
         is_same_KN = is_same_KN & (before_KN == history_KM[:, m, None])
         num_KN = num_KN + is_same_KN
     return num_KN
+
+
+def _positions(memory: Memory, queries: Queries) -> Tensor:
+    """[B, Q]: where the queries stand, also behind an anchor that is not remembered."""
+    last = memory.num_tokens - 1
+    kept_BQ = queries.anchor_BQ.clamp(max=last)
+    anchors_BQ = memory.positions_BN.gather(1, kept_BQ) + (queries.anchor_BQ - kept_BQ)
+    return anchors_BQ + 1 + queries.offset_BQ
 
 
 def _sees(memory: Memory, queries: Queries) -> Tensor:

@@ -24,18 +24,20 @@ def confirmed(
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
     top_k: int,
+    least_gap: float,
     tokens_a_pass: int = TOKENS_A_PASS,
 ) -> list[Best | None]:
     """For each pair of prompt and answer the base's best tokens along the answer, None where it writes another one.
 
-    Best tokens and log-probabilities are [T, top_k] each, over the T tokens of the answer. A near tie counts as another.
+    Best tokens and log-probabilities are [T, top_k] each, over the T tokens of the answer. Where the best logit is
+    not more than `least_gap` ahead of the second, that counts as another answer.
     """
     found: list[Best | None] = [None] * len(prompts)
     lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
     order = sorted((i for i, answer in enumerate(answers) if answer), key=lengths.__getitem__)
     for batch in filled(order, lengths, tokens_a_pass):
         pairs = [(prompts[i], answers[i]) for i in batch]
-        for i, best in zip(batch, _confirmed(model, pairs, top_k), strict=True):
+        for i, best in zip(batch, _confirmed(model, pairs, top_k, least_gap), strict=True):
             found[i] = best
     return found
 
@@ -54,7 +56,10 @@ def filled(order: Sequence[int], lengths: Sequence[int], size: int) -> Iterator[
 
 @torch.inference_mode()
 def _confirmed(
-    model: Model, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], top_k: int
+    model: Model,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    top_k: int,
+    least_gap: float,
 ) -> list[Best | None]:
     network = model.base.model  # type: ignore[attr-defined]  # a transformers base
     width = max(len(prompt) + len(answer) for prompt, answer in pairs)
@@ -66,7 +71,7 @@ def _confirmed(
     rows_K, columns_K = torch.tensor(at, device=network.device).unbind(1)
     logits_KV = network.get_output_embeddings()(hidden_BNH[rows_K, columns_K]).float()
     gaps_K2 = logits_KV.topk(2, dim=-1)
-    is_sure_K = (gaps_K2.values[:, 0] - gaps_K2.values[:, 1] > model.base.tie_tolerance).tolist()
+    is_sure_K = (gaps_K2.values[:, 0] - gaps_K2.values[:, 1] > least_gap).tolist()
     best_K = gaps_K2.indices[:, 0].tolist()
     logp_KT, ids_KT = best_of([logits_KV], top_k)
     found: list[Best | None] = []

@@ -32,6 +32,7 @@ from smoldiff_training.data.recording import Ids, LogProbs, RecordingBase
 from smoldiff_training.data.render import prompt_text
 from smoldiff_training.data.rows import Json, Row
 from smoldiff_training.data.tokenizer import CHAT_TEMPLATE
+from smoldiff_training.data.validity import calls_fault
 
 # Shapes: T answer tokens, K best tokens of each position.
 
@@ -39,6 +40,7 @@ MAX_KEPT_PLANS = 512
 MAX_PASSES = 6
 """Passes behind the prefill after which a batch is left. What is not finished by then waits for others like it: one
 answer that needs a hundred passes would have its whole batch pay for them."""
+NOT_CONFIRMED = "NotConfirmed"
 NO_CALLS = "NoCalls"
 """Why a row without calls is dropped; every other reason is the name of an error."""
 
@@ -53,6 +55,8 @@ class TargetOptions:
     dtype: str = "auto"
     """What the base computes in, as `smoldiff.load` takes it."""
     batch_rows: int = 64
+    is_confirmed_only: bool = False
+    """Whether rows are left out whose own call the base does not write: what one pass does not tell is not decoded."""
 
 
 DEFAULT_OPTIONS = TargetOptions()
@@ -116,6 +120,9 @@ class TargetMaker:
         prompts = dict(self._prompts(rows, dropped))
         found = self._confirmed(rows, prompts)
         rest = {idx: prompt for idx, prompt in prompts.items() if idx not in found}
+        if self.options.is_confirmed_only:
+            dropped[NOT_CONFIRMED] += len(rest)
+            rest = {}
         requests = dict(self._requests(rows, rest, dropped))
         # a row alone has nobody to wait for it
         for max_passes in (None,) if self.options.batch_rows == 1 else (MAX_PASSES, None):
@@ -136,7 +143,10 @@ class TargetMaker:
         known = {idx: self._known(rows[idx]) for idx in prompts}
         size = 1 if self.options.batch_rows == 1 else TOKENS_A_PASS
         answers = [known[idx] for idx in prompts]
-        best = confirmed(self.model, list(prompts.values()), answers, self.options.top_k, size)
+        least_gap = 0.0 if self.options.is_confirmed_only else self.model.base.tie_tolerance
+        best = confirmed(
+            self.model, list(prompts.values()), answers, self.options.top_k, least_gap, size
+        )
         vocabulary = self.model.vocabulary
         return {
             idx: Target(
@@ -166,7 +176,7 @@ class TargetMaker:
         is_fit = len(ids) < self.options.max_tokens and (
             is_single or self.model.call_style.can_repeat
         )
-        return ids if is_fit else ()
+        return ids if is_fit and not calls_fault(row) else ()
 
     def _outcomes(
         self, requests: Mapping[int, Request], max_passes: int | None

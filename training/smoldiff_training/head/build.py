@@ -77,11 +77,13 @@ def training_targets(
     cfg: HeadTrainConfig, rows: Sequence[Row], device: str, is_small: bool
 ) -> TargetStore:
     """A small base writes them in float32, in which it is used on a CPU; a large one as it is used on a GPU."""
+    dtype = cfg.data.target_dtype
     options = TargetOptions(
         top_k=cfg.data.top_k,
         max_prompt_tokens=cfg.data.max_prompt_tokens,
         batch_rows=cfg.data.target_batch,
-        dtype="float32" if is_small else "auto",
+        dtype="float32" if is_small and dtype == "auto" else dtype,
+        is_confirmed_only=cfg.data.is_confirmed_only,
     )
     return cached_targets(
         cfg.base,

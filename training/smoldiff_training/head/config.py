@@ -58,6 +58,10 @@ class HeadDataConfig:
     num_workers: CountOrZero = 0  # in each process; 0 builds batches in the training process itself
     target_processes: Count = 1
     target_batch: Count = 64
+    is_confirmed_only: bool = (
+        False  # leave out rows whose own call the base does not write: no decoding
+    )
+    target_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 for a small base
 
 
 @dataclass(frozen=True, slots=True)

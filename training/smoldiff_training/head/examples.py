@@ -81,7 +81,7 @@ class Example:
     """For each token of `ids` the moment that it is fed in, 0 for all; () where all are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Guess:
     """What the first draft's tool is guessed from, and which is right; at most MAX_GUESSED_TOOLS."""
 

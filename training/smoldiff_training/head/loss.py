@@ -6,7 +6,9 @@ Logits exist for one chunk of masked positions at a time, and are computed again
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -116,10 +118,10 @@ class HeadLoss(nn.Module):
         label_BQ = batch["label_BQ"]
         rows_K, queries_K = (label_BQ != IGNORED).nonzero(as_tuple=True)
         size = self.cfg.chunk_rows
-        parts = [
-            checkpoint(self._positions, encoded, batch, rows, at, use_reentrant=False)
-            for rows, at in zip(rows_K.split(size), queries_K.split(size), strict=True)
-        ]
+        chunks = list(zip(rows_K.split(size), queries_K.split(size), strict=True))
+        # A single chunk is kept: computing it again would save no memory at the peak.
+        run = partial(checkpoint, use_reentrant=False) if len(chunks) > 1 else call
+        parts = [run(self._positions, encoded, batch, rows, at) for rows, at in chunks]
         each = PositionLosses(*(torch.cat(one) for one in zip(*parts, strict=True)))
         label_K = label_BQ[rows_K, queries_K]
         weight_K = self._weights(each, label_K, rows_K, queries_K, batch)
@@ -140,15 +142,19 @@ class HeadLoss(nn.Module):
         scores = self.head.scores(encoded, at, self._tables[0])
         label_K = batch["label_BQ"][rows_K, queries_K]
         column_K = torch.where(label_K == NULL, scores.logits_KV.shape[1] - 1, label_K)
-        teacher_KT = batch["teacher_ids_BQT"][rows_K, queries_K]
-        wanted_KT = torch.cat([column_K[:, None], teacher_KT], 1)
+        wanted_KT = column_K[:, None]
+        if self.cfg.tv_weight:
+            wanted_KT = torch.cat([wanted_KT, batch["teacher_ids_BQT"][rows_K, queries_K]], 1)
         log_p_KT = scores.log_probs_at(wanted_KT)
         cross_entropy_K = -log_p_KT[:, 0]
         smoothing = self.cfg.label_smoothing
         if smoothing:
             mean_K = -scores.logits_KV.log_softmax(-1).mean(-1)
             cross_entropy_K = (1 - smoothing) * cross_entropy_K + smoothing * mean_K
-        variation_K = variation(log_p_KT[:, 1:].exp(), batch["teacher_p_BQT"][rows_K, queries_K])
+        variation_K = torch.zeros_like(cross_entropy_K)
+        if self.cfg.tv_weight:
+            teacher_KT = batch["teacher_p_BQT"][rows_K, queries_K]
+            variation_K = variation(log_p_KT[:, 1:].exp(), teacher_KT)
         with torch.no_grad():
             is_best_K = scores.log_probs_KV().argmax(-1) == column_K
         confidence_K = nn.functional.binary_cross_entropy_with_logits(
@@ -193,6 +199,10 @@ class HeadLoss(nn.Module):
             "token_accuracy": right,
             "num_positions": is_token_K.sum(),
         }
+
+
+def call(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 def moment_mask(fed_in_BN: Tensor) -> Tensor:
