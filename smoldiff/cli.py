@@ -50,32 +50,50 @@ def call(
     message: Annotated[str, typer.Argument(help="what the user says")],
     tools: Annotated[Path, typer.Option(help="JSON file: a schema, a tool, or a list of tools")],
     model: ModelName = "smoldiff-nano",
-    mode: Annotated[str, typer.Option(help="verified or ar")] = "verified",
+    head: Annotated[
+        str | None,
+        typer.Option(help="the model's head: a folder or Hugging Face name, or none"),
+    ] = None,
+    mode: Annotated[str, typer.Option(help="verified, diffusion, or ar")] = "verified",
     drafter: Annotated[
-        str, typer.Option(help="scaffold, copy, parallel, joined with +")
-    ] = "parallel+copy",
+        str | None, typer.Option(help="scaffold, copy, parallel, diffusion, joined with +")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="denoise steps of the head")] = None,
     tool_choice: Annotated[str, typer.Option(help="required, auto, or a tool's name")] = "required",
-    temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.0,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy")] = None,
     seed: Annotated[int | None, typer.Option(help="makes sampling repeatable")] = None,
     max_tokens: Annotated[int, typer.Option(help="most tokens of the answer")] = 1024,
+    watch: Annotated[bool, typer.Option("--watch", help="show how the answer comes about")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON line for machines")] = False,
 ) -> None:
     """Make one call: a sentence and tools in, a valid call out."""
+    if watch and as_json:
+        fail("--watch is for people and --json for machines; give one of them")
     from smoldiff.api import generate_call
     from smoldiff.decode.model import load
+    from smoldiff.decode.options import CallOptions
 
     schema = read_json(tools)
-    result = generate_call(
-        load(model),
-        schema,
-        message,
+    options = CallOptions(
         mode=mode,
         drafter=drafter,
+        steps=steps,
         tool_choice=tool_choice,
         temperature=temperature,
         seed=seed,
         max_tokens=max_tokens,
     )
+    loaded = load(model, head=head)
+    if watch:
+        from smoldiff.show import print_rated
+        from smoldiff.watch import watching
+
+        with watching(out, loaded.vocabulary) as observer:
+            options["observer"] = observer
+            result = generate_call(loaded, schema, message, **options)
+        print_rated(out, result)
+        return
+    result = generate_call(loaded, schema, message, **options)
     if as_json:
         print(result.to_json())
         return

@@ -66,6 +66,16 @@ def print_answer(console: Console, result: CallResult) -> None:
         console.print(Text.assemble(name, call.text), soft_wrap=True)
 
 
+def print_rated(console: Console, result: CallResult) -> None:
+    """The calls (or the text), then how sure each value of the calls is; no cost, which watching would falsify."""
+    print_answer(console, result)
+    table = Table(Column(), Column(justify="right"), box=None, show_header=False)
+    for call in result.calls:
+        for pointer, chance in call.confidence.items():
+            table.add_row(Text(pointer or "(all)"), f"{chance:.0%}")
+    console.print(table)
+
+
 def statistics(results: list[tuple[str, CallResult]]) -> Table:
     """One row a result: tokens, passes, and where the time went. Decoding is base, draft and verify; not compiling."""
     names = ("tokens", "base passes", "drafted", "accepted", "prefill ms", "decode ms")

@@ -11,6 +11,7 @@ from smoldiff.decode.draft import EMPTY, Draft, cut_draft
 from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.forbidding import Ban, ForbiddingMatcher
 from smoldiff.decode.grammar import Matcher
+from smoldiff.decode.observer import Observer, Verdict
 from smoldiff.decode.result import CallResult, Stats
 from smoldiff.decode.revision import Revision, num_kept
 from smoldiff.decode.sampling import Chooser
@@ -42,6 +43,7 @@ class Answer:
     """The result of a whole answer. Raises GenerationError and SchemaError."""
     revision: Revision
     skip_forced: bool = False
+    observer: Observer | None = None
     ids: list[int] = field(default_factory=list)
     chances: list[float] = field(default_factory=list)
     """The base's probability of each of the tokens `ids`, then of the answer's end if a token ended it; 1 where the
@@ -86,6 +88,8 @@ class Answer:
         held = len(self.prompt_ids) + len(self.ids)
         num_accepted, taken = self._accept()
         self.chances += token_chances(logits_TV, taken)
+        if self.observer is not None:
+            self.observer.verified(self._verdict(held - len(self.prompt_ids), num_accepted))
         self._count(num_accepted)
         self._num_fed = held + num_accepted
         if self.drafter is not None and self.drafter.num_candidates and not self.is_done:
@@ -109,6 +113,17 @@ class Answer:
             if is_last or t == len(draft) or token_id != draft[t]:
                 return t + int(t < len(draft) and token_id == draft[t]), taken
         raise AssertionError("the last round of the loop returns")
+
+    def _verdict(self, num_before: int, num_accepted: int) -> Verdict:
+        own, draft = num_before + num_accepted, self._draft.ids
+        parts = (
+            self.ids[:num_before],
+            self.ids[num_before:own],
+            self.ids[own:],
+            draft[num_accepted:],
+        )
+        texts = (self.vocabulary.bytes_of(ids).decode(errors="replace") for ids in parts)
+        return Verdict(*texts)
 
     def _append(self, token_id: int) -> None:
         if token_id in self.eos_ids:

@@ -18,6 +18,7 @@ from smoldiff.decode.denoise import Denoiser, text_of
 from smoldiff.decode.draft import EMPTY, Draft, Span, cut_draft, make_draft, write_draft
 from smoldiff.decode.drafters import Drafter, Guess
 from smoldiff.decode.head_scores import HeadDecider
+from smoldiff.decode.observer import Observer
 from smoldiff.decode.opening import first_positions, open_slots
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
@@ -41,6 +42,7 @@ class HeadDrafter(Drafter):
     denoiser: Denoiser = field(kw_only=True)
     num_prompt: int = field(kw_only=True)
     num_steps: int = field(default=1, kw_only=True)
+    observer: Observer | None = field(default=None, kw_only=True)
     _memory: Memory | None = None
     _seen: Seen | None = None
     _is_sketch: bool = False
@@ -79,15 +81,22 @@ class HeadDrafter(Drafter):
 
     def _sketched(self, text: str) -> Draft:
         guessed, self.choices = self.choices, NO_CHOICES  # from here on: what the base said itself
-        return sketch_draft(sketch(self.scaffold, text, guessed), self.vocabulary)
+        remainder = sketch(self.scaffold, text, guessed)
+        self._show(text, remainder)
+        return sketch_draft(remainder, self.vocabulary)
 
     def _drafted(self, written: list[int], text: str) -> Draft:
         self.look_back(written)
         remainder = self._decided(text)
+        self._show(text, remainder)
         self._fill_open(remainder, text)
         self.source.take_answer(text)
         parts, spans = write_draft(remainder, self._fill)
         return make_draft(self.vocabulary, written, parts, spans)
+
+    def _show(self, text: str, remainder: Remainder) -> None:
+        if self.observer is not None:
+            self.observer.opened(text, remainder)
 
     def look_back(self, written: Sequence[int]) -> tuple[Memory, Seen]:
         """What the last pass showed, now that it is known that the answer begins with the tokens `written`."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from smoldiff.decode.asked import Asker, OpenSlot
 from smoldiff.decode.denoise import Denoiser, SlotFill, text_of
+from smoldiff.decode.observer import Observer
 from smoldiff.decode.opening import first_positions
 from smoldiff.decode.scores import Ask, Question
 from smoldiff.decode.seen import Seen
@@ -50,8 +51,15 @@ class HeadDecider:
 class HeadScorer(HeadDecider):
     """Fills answers by itself, in mode "diffusion": all slots of a template in one go of denoise steps."""
 
-    def __init__(self, denoiser: Denoiser, asker: Asker, num_steps: int) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        asker: Asker,
+        num_steps: int,
+        observer: Observer | None = None,
+    ) -> None:
         super().__init__(denoiser, asker)
+        self._observer = observer
         self._num_steps = num_steps
         self._template: Template | None = None
         self._fills: dict[str, SlotFill] = {}
@@ -75,6 +83,9 @@ class HeadScorer(HeadDecider):
 
     def _denoised(self, template: Template) -> dict[str, SlotFill]:
         """The head's filling; a slot that fills up without ending gets more positions, up to its budget."""
+        if self._observer is not None:
+            remainder = template.scaffold.resume(template.prefix, template.choices)
+            self._observer.opened(template.prefix, remainder)
         most = {run.pointer: run.stop - run.start for run in template.runs}
         cap = self._denoiser.head.config.max_slot_positions
         sizes = {

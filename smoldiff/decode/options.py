@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
-from smoldiff.decode.denoise import OnStep
+from smoldiff.decode.observer import METHODS, Observer
 from smoldiff.decode.scores import Scorer
 from smoldiff.errors import RequestError
 from smoldiff.schema.limits import Limits
@@ -27,8 +27,8 @@ class CallOptions(TypedDict, total=False):
     head, else "parallel+copy"."""
     steps: int | None
     """Denoise steps of the head: 1 for drafts and 4 in mode "diffusion" by default."""
-    on_step: OnStep | None
-    """Called with the number of each denoise step and what stands in the slots after it."""
+    observer: Observer | None
+    """Shown each draft, each denoise step and each verdict of the base, while one answer is written."""
     tool_choice: str | Mapping[str, Any] | None
     """"required" (default), "auto", a tool's name, or OpenAI's {"type": "function", "function": {"name": ...}}."""
     parallel_tool_calls: bool | None
@@ -115,7 +115,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "names joined with '+', or a list of names",
     ),
     "steps": (_is_int(1, 1 << 10), "a whole number >= 1"),
-    "on_step": (callable, "a function of a step's number and the slots"),
+    "observer": (
+        lambda v: all(callable(getattr(v, name, None)) for name in METHODS),
+        f"an object with the methods {', '.join(METHODS)} (smoldiff.decode.observer.Observer)",
+    ),
     "tool_choice": (
         lambda v: isinstance(v, (str, Mapping)),
         "'required', 'auto', a tool's name, or OpenAI's dict",

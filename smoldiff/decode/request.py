@@ -10,13 +10,14 @@ from smoldiff.decode.answer import Answer
 from smoldiff.decode.chat import read_messages, render_prompt
 from smoldiff.decode.confidence import by_tokens, with_confidence
 from smoldiff.decode.copying import CopySource
-from smoldiff.decode.denoise import Denoiser, OnStep
+from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.drafters import Drafter, parse_drafter
 from smoldiff.decode.gate import read_calls, read_value
 from smoldiff.decode.given import narrow
 from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.head_drafter import HeadDrafter
 from smoldiff.decode.model import Model
+from smoldiff.decode.observer import Observer
 from smoldiff.decode.options import DEFAULT_MAX_REMASKS, DEFAULT_MAX_TOKENS, CallOptions, checked
 from smoldiff.decode.ranking import likely_tool
 from smoldiff.decode.result import CallResult
@@ -65,8 +66,8 @@ class Plan:
     skip_forced: bool
     max_remasks: int
     template_options: Mapping[str, Any]
-    on_step: OnStep | None
-    """Shown every denoise step."""
+    observer: Observer | None
+    """Shown how the answer comes about."""
     calibration: Calibration
     """Of the confidence of what is written."""
     plan_ms: float
@@ -120,7 +121,7 @@ def plan(
         skip_forced=bool(given.get("skip_forced")),
         max_remasks=given.get("max_remasks", DEFAULT_MAX_REMASKS) or 0,
         template_options=given.get("template_options") or {},
-        on_step=given.get("on_step"),
+        observer=given.get("observer"),
         calibration=_calibration(model, mode),
         plan_ms=1e3 * (time.perf_counter() - began),
     )
@@ -225,6 +226,7 @@ def start_from_ids(model: Model, plan: Plan, prompt_ids: Sequence[int], row: int
         read=partial(read_answer, plan),
         revision=Revision(plan.form, plan.max_remasks),
         skip_forced=plan.skip_forced,
+        observer=plan.observer,
     )
     answer.stats.ms["compile"] = plan.plan_ms + 1e3 * (time.perf_counter() - began)
     return answer
@@ -244,15 +246,17 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
     if "diffusion" not in plan.drafter:
         return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
     assert model.head is not None
+    on_step = None if plan.observer is None else plan.observer.filled
     return HeadDrafter(
         plan.scaffold,
         model.vocabulary,
         plan.drafter | {"parallel"},
         CopySource(text),
         choices,
-        denoiser=Denoiser(model.head, model.tables, model.vocabulary, plan.on_step),
+        denoiser=Denoiser(model.head, model.tables, model.vocabulary, on_step),
         num_prompt=len(prompt_ids),
         num_steps=plan.num_steps,
+        observer=plan.observer,
     )
 
 

@@ -57,7 +57,9 @@ def _write_by_head(model: Model, plan: Plan, answer: Answer) -> CallResult:
         return outcome
     began = time.perf_counter()
     assert isinstance(answer.drafter, HeadDrafter)
-    scorer = HeadScorer(answer.drafter.denoiser, Asker(model.vocabulary), plan.num_steps)
+    scorer = HeadScorer(
+        answer.drafter.denoiser, Asker(model.vocabulary), plan.num_steps, plan.observer
+    )
     text = answer.scaffold_text()
     begun = NO_PREFIX if text is None else Prefix(text, tuple(answer.ids))
     scorer.look(*answer.drafter.look_back(answer.ids))

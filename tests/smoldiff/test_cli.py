@@ -7,14 +7,17 @@ import sys
 import time
 
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
 import smoldiff.cli
 from smoldiff.cli import app
+from smoldiff.decode.model import load
 from smoldiff.decode.result import CallResult, Stats, ToolCall
 from smoldiff.doctor.machine import Trial
 from smoldiff.errors import SmoldiffError
+from smoldiff.head.model import DiffusionHead
 from smoldiff.show import print_result, statistics
 
 TOOLS = [
@@ -56,6 +59,45 @@ def test_call_prints_a_call_and_its_cost_for_people(tools):
     result = run("call", "--tools", tools, "What is the weather in Paris?")
     assert "get_weather" in result.stdout
     assert "base passes" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("head")
+    torch.manual_seed(0)
+    DiffusionHead.for_base(load(head="none"), num_layers=1).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_head_fills_the_call_in_mode_diffusion(tools, head):
+    options = ["--mode", "diffusion", "--steps", "2", "--head", head, "--json"]
+    result = run("call", "--tools", tools, *options, "What is the weather in Paris?")
+    assert result.exit_code == 0
+    line = json.loads(result.stdout)
+    assert set(line["calls"][0]["confidence"]) >= {"/city"}
+    assert line["stats"]["base_passes"] == 0
+    assert line["stats"]["head_passes"] >= 2
+
+
+def test_a_call_is_watched_without_a_terminal(tools, head):
+    result = run("call", "--tools", tools, "--head", head, "--watch", "The weather in Paris?")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "sketch"
+    assert "step 1" in lines
+    assert any(line.startswith("verified") for line in lines)
+    assert any(line.split()[:1] == ["/city"] and "%" in line for line in lines)
+
+
+def test_a_call_without_a_head_is_watched_too(tools):
+    result = run("call", "--tools", tools, "--head", "none", "--watch", "The weather in Paris?")
+    assert result.stdout.startswith("verified")
+    assert "get_weather" in result.stdout
+
+
+def test_watching_and_one_line_for_machines_do_not_go_together(tools):
+    result = run("call", "--tools", tools, "--watch", "--json", "hi")
+    assert result.exit_code == 2
+    assert "--watch is for people" in result.stderr
 
 
 def test_explain_shows_slots_and_decisions(tools):
