@@ -18,9 +18,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from calls.answers import Answer
-from calls.conditions import conditions
+from calls.cli import add_head, counts, load_model, new_parser, split, under, write_lines
 from calls.data import Example, read_examples, sample
 from calls.parse import Frame
 from calls.report import in_words, json_line, missing_peers_note, table
@@ -42,74 +41,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = examples if args.limit is None else examples[: args.limit]
     # Examples that are not measured warm up best; without any, the last one measured is the coldest.
     warm_up = (examples[len(measured) :] or examples[::-1])[: args.warm_up]
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    model = smoldiff.load(args.model, device=args.device, dtype=args.dtype, head=args.head)
+    model = load_model(args, args.head)
     try:
         systems, missing = make_systems(model, args)
     except ValueError as problem:
         sys.exit(f"{problem}: pass --head, or leave these modes and drafters out")
     records = list(measure(systems, measured, warm_up, frame_of(model), console))
-    under = {
-        "data": args.data.name,
-        "limit": args.limit,
-        "seed": args.seed,
-        "max_tokens": args.max_tokens,
-        **conditions(model, [p for p in args.peers if p not in missing]),
-    }
+    conditions = under(args, model, [p for p in args.peers if p not in missing])
     if args.rounding:
-        under["largest_gap_shift"] = rounding(model, records)
-    lines = report(records, [s.name for s in systems], under, args.by_source, console)
-    console.print(in_words(under), missing_peers_note(missing), sep="\n", soft_wrap=True)
+        conditions["largest_gap_shift"] = rounding(model, records)
+    lines = report(records, [s.name for s in systems], conditions, args.by_source, console)
+    console.print(in_words(conditions), missing_peers_note(missing), sep="\n", soft_wrap=True)
     write_lines(lines, args.out)
     if args.answers:
         write_lines(map(answer_line, records), args.answers)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
+    add_head(parser)
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="examples, .jsonl or .jsonl.gz")
     add("--modes", type=split, help="default: ar, verified, and diffusion where there is a head")
     add("--drafters", type=split, help="of mode verified; default: parallel+copy, diffusion+copy")
     add("--steps", type=counts, default=[1, 4], help="of mode diffusion, a system each")
-    add("--limit", type=int, help="how many examples (default: all)")
-    add("--model", default="smoldiff-nano", help="as smoldiff.load takes it")
-    add("--head", help="a head's folder or repository, or none; default: the bundled model's own")
-    add("--device")
-    add("--dtype", default="auto")
-    add(
-        "--threads", type=int, help="CPU threads; one is steadiest on a machine that others use too"
-    )
-    add("--seed", type=int, default=0, help="of the shuffle")
     add("--peers", type=split, default=[], help="any of " + ", ".join(HOMES))
-    add("--max-tokens", type=int, default=256)
     add("--skip-forced", action="store_true", help="also ar without the tokens the grammar forces")
     add("--by-source", action="store_true", help="also a table and rows for each source")
     add("--rounding", action="store_true", help="also how far a pass's width moves ar's logits")
     add("--warm-up", type=int, default=2, help="examples answered before the clock counts")
-    add("--out", type=Path, help="where the JSON lines go (default: stdout)")
     add("--answers", type=Path, help="also write every single answer there, as JSON lines")
-    add("--width", type=int, help="columns of the table (default: the terminal's)")
     args = parser.parse_args(arguments)
     unknown = [peer for peer in args.peers if peer not in HOMES]
     if unknown:
         parser.error(f"--peers: {unknown[0]!r} is not one of {', '.join(HOMES)}")
     return args
-
-
-def split(names: str) -> list[str]:
-    return [name for name in names.split(",") if name]
-
-
-def counts(numbers: str) -> list[int]:
-    """Whole numbers from 1 on. Raises ValueError."""
-    found = [int(number) for number in split(numbers)]
-    if min(found, default=0) < 1:
-        raise ValueError(numbers)
-    return found
 
 
 def make_systems(model: smoldiff.Model, args: argparse.Namespace) -> tuple[list[System], list[str]]:
@@ -214,14 +179,6 @@ def answer_line(record: Record) -> str:
         "total_ms": answer.cost and round(answer.cost.total_ms, 3),
     }
     return json.dumps(row, ensure_ascii=False)
-
-
-def write_lines(lines: Iterator[str] | Sequence[str], path: Path | None) -> None:
-    text = "".join(line + "\n" for line in lines)
-    if path is None:
-        sys.stdout.write(text)
-    else:
-        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def test_a_head_adds_a_drafter_and_a_mode_measured_against_what_needs_no_head(
 ):
     out = tmp_path / "rows.jsonl"
     bench(
-        data, f"--limit 1 --head {head_folder} --steps 1,2 --max-tokens 64 --warm-up 0 --out {out}"
+        data,
+        f"--limit 1 --head {head_folder} --steps 1,2 --max-tokens 64 --warm-up 0 --width 150 --out {out}",
     )
     rows = {row["system"]: row for row in read_lines(out)}
     drafted = "verified:diffusion+copy"
