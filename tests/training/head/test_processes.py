@@ -14,10 +14,11 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
+from smoldiff_training.config import ConfigError
 from smoldiff_training.head import checkpoint
 from smoldiff_training.head.loop import train
 from smoldiff_training.head.optim import optimizer_kind
-from smoldiff_training.head.processes import mean_over_processes
+from smoldiff_training.head.processes import mean_over_processes, new_accelerator
 from smoldiff_training.optim import sharing
 from smoldiff_training.optim.muon import Muon
 from smoldiff_training.optim.orthogonal import orthogonal_each
@@ -209,5 +210,13 @@ def test_a_mean_over_processes_makes_the_loss_of_parts_that_of_the_whole():
         values, weights = torch.tensor([1.0, 5.0]), torch.tensor([3.0, 1.0])
         loss = values[rank] * weights[rank] / mean_over_processes(weights[rank])
         assert mean_over_processes(loss) == (values * weights).sum() / weights.sum()
+
+    in_processes(2, action)
+
+
+def test_gradients_in_bfloat16_are_refused_where_no_gpu_sends_them(tmp_path):
+    def action(rank):
+        with pytest.raises(ConfigError, match="reduce_dtype: bfloat16 needs GPUs"):
+            new_accelerator(tiny_head.config(tmp_path, reduce_dtype="bfloat16"))
 
     in_processes(2, action)

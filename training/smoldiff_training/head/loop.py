@@ -85,6 +85,10 @@ def train(cfg: HeadTrainConfig, build: Build = build_parts) -> None:
     if is_first:
         head.save_pretrained(out / EXPORT)
     accelerator.wait_for_everyone()
+    # DDP must not be the last to hold the processes' group: it would wait, with the interpreter locked, for a thread
+    # of the group that may need the interpreter.
+    del learner
+    accelerator.free_memory()
     tracker.close()
 
 
