@@ -44,6 +44,22 @@ class Norm(nn.RMSNorm):
         return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
+def attended(q_BAQE: Tensor, k_BGKE: Tensor, v_BGKE: Tensor, sees_BQK: Tensor) -> Tensor:
+    """Masked attention of grouped queries, [B, A, Q, E]."""
+    if q_BAQE.is_cuda:
+        repeats = q_BAQE.shape[1] // k_BGKE.shape[1]
+        keys, values = (x.repeat_interleave(repeats, 1) for x in (k_BGKE, v_BGKE))
+        return nn.functional.scaled_dot_product_attention(q_BAQE, keys, values, sees_BQK[:, None])
+    # On a CPU the fused kernel's backward pass takes longer than the products that it saves.
+    q_BGRE = q_BAQE.unflatten(1, (k_BGKE.shape[1], -1)).flatten(2, 3)
+    scores_BGRK = (q_BGRE * q_BGRE.shape[-1] ** -0.5) @ k_BGKE.mT
+    scores = scores_BGRK.unflatten(2, (-1, sees_BQK.shape[1]))
+    hidden_B11QK = ~sees_BQK[:, None, None]
+    weights = scores.masked_fill(hidden_B11QK, -torch.inf).softmax(-1).to(v_BGKE.dtype)
+    out_BGRE = weights.flatten(2, 3) @ v_BGKE
+    return out_BGRE.unflatten(2, (-1, sees_BQK.shape[1])).flatten(1, 2)
+
+
 class HeadAttention(nn.Module):
     def __init__(self, cfg: HeadConfig) -> None:
         super().__init__()
@@ -73,13 +89,7 @@ class HeadAttention(nn.Module):
         k_BGQE = rotated(self.k_norm(self._split(self.k_proj(x_BQH))), angles_Q)
         keys = torch.cat([seen[0], k_BGQE], 2)
         values = torch.cat([seen[1], self._split(self.v_proj(x_BQH))], 2)
-        repeats = self.num_heads // self.num_kv_heads
-        out_BAQE = nn.functional.scaled_dot_product_attention(
-            q_BAQE,
-            keys.repeat_interleave(repeats, 1),
-            values.repeat_interleave(repeats, 1),
-            sees_BQK[:, None],
-        )
+        out_BAQE = attended(q_BAQE, keys, values, sees_BQK)
         return self.o_proj(out_BAQE.transpose(1, 2).flatten(2))
 
     def _split(self, x_BTD: Tensor) -> Tensor:
