@@ -86,7 +86,8 @@ class Decisions:
         self._shorten(new, room)
         for decision in template.decisions:
             if isinstance(decision.piece, Keys) and decision.piece.max_keys is not None:
-                self._limit_keys(decision.pointer, decision.piece, decision.piece.max_keys)
+                present = template.choices.keys.get(decision.pointer, frozenset())
+                self._limit_keys(decision, decision.piece, decision.piece.max_keys, present)
         return True
 
     def _open_questions(self, template: Template | Remainder) -> list[Question]:
@@ -248,15 +249,23 @@ class Decisions:
             else:
                 room -= num_slots
 
-    def _limit_keys(self, pointer: str, keys: Keys, most: int) -> None:
-        """Leave out the optional keys that lose least, where there are too many."""
+    def _limit_keys(
+        self, decision: Decision, keys: Keys, most: int, present: frozenset[str]
+    ) -> None:
+        """Leave out the optional keys that lose least, where there are too many; those that are written stay."""
+        pointer = decision.pointer
+        written = {
+            entry.key
+            for entry in keys.entries[: decision.num_read]
+            if entry.key in present and not entry.is_required
+        }
         chosen = [
             one
-            for (at, ask, _), one in self.settled.items()
-            if at == pointer and ask is Ask.KEY and one.option
+            for (at, ask, name), one in self.settled.items()
+            if at == pointer and ask is Ask.KEY and one.option and name not in written
         ]
         members = self.settled.get((pointer, Ask.MEMBERS, ""))
-        num_required = sum(entry.is_required for entry in keys.entries)
+        num_required = sum(entry.is_required for entry in keys.entries) + len(written)
         num_too_many = num_required + len(chosen) - most
         for one in sorted(chosen, key=lambda one: one.loss)[: max(0, num_too_many)]:
             one.option = 0

@@ -109,13 +109,18 @@ class HeadDrafter(Drafter):
             min(len(fed), len(written)),
         )
         self._seen = Seen.of(self.vocabulary, self.num_prompt, self._last_written, draft, num_right)
-        return self._memory, self._seen
+        return self._remembered(), self._seen
+
+    def _remembered(self) -> Memory:
+        """What the head reads: all that the base has seen, or the prompt alone where it was trained on that."""
+        assert self._memory is not None
+        has_all = self.denoiser.head.config.has_template_states
+        return self._memory if has_all else self._memory.cut(self.num_prompt)
 
     def _decided(self, text: str) -> Remainder:
         """The remainder for the head's decisions; what the base said itself goes before them."""
-        assert self._memory is not None
         assert self._seen is not None
-        self._decider.look(self._memory, self._seen)
+        self._decider.look(self._remembered(), self._seen)
         for _ in range(MAX_ROUNDS):
             choices = over(self._decisions.choices(), self.choices)
             remainder = self.scaffold.resume(text, choices)
@@ -148,12 +153,11 @@ class HeadDrafter(Drafter):
         return not (guess and guess.is_done and guess.text.startswith(gap.written))
 
     def _denoise(self, asked: list[OpenSlot]) -> None:
-        assert self._memory is not None
         assert self._seen is not None
         queries = self._asker.slots(self._seen, asked)
-        for fill in self.denoiser.fill(self._memory, queries, self.num_steps):
+        for fill in self.denoiser.fill(self._remembered(), queries, self.num_steps):
             text = text_of(fill, self.vocabulary)
-            if text is not None:
+            if text is not None and fill.chances:
                 self._fills[fill.asked.open_slot.pointer] = text
 
     def _extend(self, gap: Gap, content: str) -> str | None:

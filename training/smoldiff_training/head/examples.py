@@ -31,6 +31,7 @@ from smoldiff.scaffold.cost import Costs
 from smoldiff.scaffold.cursor import Choices, Gap, NotAPrefix, Remainder
 from smoldiff.scaffold.pieces import Repeat, Slot
 from smoldiff.scaffold.scaffold import Scaffold
+from smoldiff.schema.nodes import Boolean, Enum
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_training.data.targets import Target
 from smoldiff_training.head.config import NoiseConfig
@@ -234,7 +235,8 @@ class ExampleMaker:
         if rng.random() < 0.1:
             num = self.max_positions
         jitter = self.noise.budget_jitter
-        return max(1, min(self.max_positions, num + rng.randint(-jitter, jitter)))
+        least = 0 if isinstance(slot.language, (Boolean, Enum)) else -jitter  # each value has room
+        return max(1, min(self.max_positions, num + rng.randint(least, jitter)))
 
     def _labelled(self, asked: SlotQueries, num: int, answer: Answered) -> list[Labelled]:
         pointer = asked.open_slot.pointer
