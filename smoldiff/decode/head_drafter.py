@@ -20,6 +20,7 @@ from smoldiff.decode.drafters import Drafter, Guess
 from smoldiff.decode.head_scores import HeadDecider
 from smoldiff.decode.observer import Observer
 from smoldiff.decode.opening import first_positions, open_slots
+from smoldiff.decode.pace import Pace
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
 from smoldiff.decode.values import forced
@@ -51,6 +52,7 @@ class HeadDrafter(Drafter):
         self._asker = Asker(self.vocabulary)
         self._decider = HeadDecider(self.denoiser, self._asker)
         self._decisions = Decisions(self._decider, Costs())
+        self._pace = Pace()
 
     @property
     def taps(self) -> tuple[int, ...]:
@@ -79,6 +81,10 @@ class HeadDrafter(Drafter):
         self._last_written, self._last_draft = list(written), draft
         return draft
 
+    def observe(self, draft: Draft, num_accepted: int, candidates: Sequence[Sequence[int]]) -> None:
+        self._pace.learn(len(draft.ids), num_accepted)
+        super().observe(draft, num_accepted, candidates)
+
     def _sketched(self, text: str) -> Draft:
         guessed, self.choices = self.choices, NO_CHOICES  # from here on: what the base said itself
         remainder = sketch(self.scaffold, text, guessed)
@@ -87,12 +93,15 @@ class HeadDrafter(Drafter):
 
     def _drafted(self, written: list[int], text: str) -> Draft:
         self.look_back(written)
+        limit = self._pace.next_limit()
+        if not limit:
+            return EMPTY
         remainder = self._decided(text)
         self._show(text, remainder)
         self._fill_open(remainder, text)
         self.source.take_answer(text)
         parts, spans = write_draft(remainder, self._fill)
-        return make_draft(self.vocabulary, written, parts, spans)
+        return cut_draft(make_draft(self.vocabulary, written, parts, spans), limit)
 
     def _show(self, text: str, remainder: Remainder) -> None:
         if self.observer is not None:
