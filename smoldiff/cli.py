@@ -131,6 +131,9 @@ def demo() -> None:
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file; training/configs has examples")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value in place of the file's")
+    ] = None,
 ) -> None:
     """Train as a configuration says. On several GPUs: accelerate launch -m smoldiff_training CONFIG."""
     from smoldiff.doctor.packages import missing_for
@@ -141,7 +144,7 @@ def train(
     # Training lies above the library, which therefore names it only here. It comes in the same wheel: an entry point
     # would add nothing but metadata that an editable install can hold in an older form.
     training = importlib.import_module("smoldiff_training.__main__")
-    raise typer.Exit(training.main([str(config)]))
+    raise typer.Exit(training.main([str(config), *(f"--set={one}" for one in settings or ())]))
 
 
 @app.command()

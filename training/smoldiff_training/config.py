@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -152,21 +152,46 @@ def kinds() -> dict[str, type]:
     return {"base": BaseTrainConfig, "head": HeadTrainConfig}
 
 
-def read_config(path: Path) -> BaseTrainConfig | HeadTrainConfig:
-    """The configuration in a YAML file, checked. Raises ConfigError."""
+def read_config(path: Path, settings: Sequence[str] = ()) -> BaseTrainConfig | HeadTrainConfig:
+    """The configuration in a YAML file, checked. `settings`, as `optim.max_steps=5`, go before the file's values.
+
+    Raises ConfigError.
+    """
     import yaml
 
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give the path of a configuration")
+        raise ConfigError("no such file; give the path of a configuration")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ConfigError(f"not YAML: {problem}") from problem
     if not isinstance(raw, dict):
         raise ConfigError(f"the file: expected keys and values, found {raw!r}")
+    for setting in settings:
+        set_value(raw, setting)
     known = kinds()
     if "kind" not in raw:
         raise ConfigError(f"kind: missing; add it, one of {', '.join(known)}")
     cfg = from_mapping(known[known_name(raw["kind"], tuple(known), "kind")], raw)
     cfg.check()
     return typing.cast("BaseTrainConfig | HeadTrainConfig", cfg)
+
+
+def set_value(raw: dict[str, Any], setting: str) -> None:
+    """Put one `key.of.parts=value` into a file's content; the value is YAML. Raises ConfigError."""
+    import yaml
+
+    key, equals, text = setting.partition("=")
+    if not (key and equals):
+        raise ConfigError(f"--set {setting}: expected key=value, as optim.max_steps=100")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {setting}: {text!r} is not YAML") from None
+    *parts, last = key.split(".")
+    for i, part in enumerate(parts):
+        below = raw.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {setting}: {'.'.join(parts[: i + 1])} has no keys below it")
+        raw = below
+    raw[last] = value

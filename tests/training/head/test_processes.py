@@ -2,15 +2,13 @@
 
 import json
 import os
-import socket
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny_head
 import torch
 import torch.distributed as dist
+from processes import in_processes
 from safetensors.torch import load_file
 from torch import nn
 
@@ -28,30 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
 ]
 SHAPES = ((16, 8), (8, 24), (16, 8), (1, 8), (7, 5), (24, 24), (8, 24))
-
-
-def in_processes(num_ranks: int, action: Callable[[int], None]) -> None:
-    """Run something in copies of this process that find each other on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(num_ranks):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                tiny_head.as_rank(rank, num_ranks, port)
-                tiny_head.forget_processes()
-                action(rank)
-                code = 0
-            except Exception:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    assert codes == [0] * num_ranks
 
 
 def train_in_processes(num_ranks: int, cfg, **parts) -> None:
