@@ -37,9 +37,8 @@ def test_two_examples_from_file_to_figure(tmp_path, data, capsys):
     assert "base passes after prefill" in shown.err
     assert shown.out == ""
 
-    figure_path = tmp_path / "calls.svg"
-    plot_calls.main([str(rows_path), str(figure_path)])
-    assert "verified:parallel+copy" in figure_path.read_text()
+    plot_calls.main([str(rows_path)])
+    assert "verified, parallel+copy" in (tmp_path / "by_mode.svg").read_text()
 
 
 def test_a_head_adds_a_drafter_and_a_mode_measured_against_what_needs_no_head(
