@@ -97,7 +97,8 @@ def _slot(draft: Draft, span: Span, num_right: int, written: bytes) -> DraftedSl
     begin = draft.first_token_behind(start_byte)
     stop = draft.first_token_behind(span.end - 1) + 1 if span.end > start_byte else begin
     kind = kind_of(span.language, span.pointer)
-    if begin > num_right or stop > MAX_DRAFT_TOKENS:  # a pass holds no more of a draft
+    num_fed = min(len(draft.ids), MAX_DRAFT_TOKENS)
+    if begin > num_right or begin >= num_fed or stop > num_fed:  # no pass held all of it
         return DraftedSlot(kind, stop - begin, None, None)
     own_right = min(num_right, stop) - begin
     is_whole = own_right == stop - begin and _ends_alike(draft.text, written, span.end)

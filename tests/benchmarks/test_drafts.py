@@ -7,7 +7,7 @@ from calls.drafts import DraftedSlot, by_kind, drafted_slots, first_draft_slots,
 from fakes import byte_tokenizer
 
 import smoldiff
-from smoldiff.decode.draft import Draft, Span
+from smoldiff.decode.draft import Draft, Span, cut_draft
 from smoldiff.schema.nodes import Integer, String
 from smoldiff.template.vocabulary import Vocabulary
 
@@ -66,6 +66,13 @@ def test_what_does_not_fit_into_a_pass_is_not_verified():
     text = b'"' + b"x" * 70 + b'"'
     long = draft(text, (Span("/a", String("/a"), 1, 71),))
     assert numbers(text, long) == [(70, None, None)]
+
+
+def test_slots_behind_the_end_of_a_shortened_draft_are_not_verified():
+    assert numbers(TEXT, cut_draft(draft(), 20)) == [(4, 4, True), (1, None, None)]
+    text = b'"a": "x", "b": ""}'
+    spans = (Span("/a", String("/a"), 6, 7), Span("/b", String("/b"), 16, 16))
+    assert numbers(text, cut_draft(draft(text, spans), 16))[1] == (0, None, None)
 
 
 def test_numbers_are_of_verified_slots_and_kinds_go_by_size():
