@@ -20,10 +20,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from scaling.row import Job, Row, Setting
@@ -37,17 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse(arguments)
     console = Console(stderr=True, width=args.width)
     rows: list[Row] = []
-    for gpus in sorted(set(args.gpus)):
-        with console.status(f"{gpus} x {args.device}"):
-            rows += run(args, gpus)
-    rows = with_efficiency(rows)
+    with args.out.open("w", encoding="utf-8") if args.out else nullcontext(sys.stdout) as out:
+        for gpus in sorted(set(args.gpus)):
+            with console.status(f"{gpus} x {args.device}"):
+                found = with_efficiency(run(args, gpus), rows)
+            out.writelines(json.dumps(asdict(row)) + "\n" for row in found)
+            out.flush()
+            rows += found
     console.print(table(rows))
-    lines = [json.dumps({f.name: getattr(row, f.name) for f in fields(row)}) for row in rows]
-    text = "\n".join(lines) + "\n"
-    if args.out is None:
-        sys.stdout.write(text)
-    else:
-        args.out.write_text(text, encoding="utf-8")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -78,6 +77,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.steps < 2 or args.warm_up < 1:
         parser.error("--steps: 2 or more; --warm-up: 1 or more")
+    if args.device == "cuda" and max(args.gpus) > torch.cuda.device_count():
+        parser.error(f"--gpus: {torch.cuda.device_count()} are there; or take --device cpu")
     return args
 
 
@@ -146,11 +147,13 @@ def environment(device: str) -> dict[str, str]:
     return {**os.environ, **known, **(on_cpu if device == "cpu" else {})}
 
 
-def with_efficiency(rows: Sequence[Row]) -> list[Row]:
-    alone = {(r.optimizer, r.batch_per_gpu): r.tokens_per_s for r in rows if r.gpus == 1}
+def with_efficiency(found: Sequence[Row], before: Sequence[Row]) -> list[Row]:
+    """The rows found, each against one GPU alone where that was measured."""
+    first = [r for r in (*before, *found) if r.gpus == 1]
+    alone = {(r.optimizer, r.batch_per_gpu): r.tokens_per_s for r in first}
     return [
         replace(r, efficiency=r.tokens_per_s / (r.gpus * alone[key]) if key in alone else None)
-        for r in rows
+        for r in found
         for key in [(r.optimizer, r.batch_per_gpu)]
     ]
 

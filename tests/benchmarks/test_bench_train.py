@@ -67,7 +67,15 @@ def test_a_training_that_is_not_right_is_not_timed(numbers, said):
         check(*numbers)
 
 
-@pytest.mark.parametrize("wrong", [["--gpus", "0"], ["--optimizers", "sgd"], ["--steps", "1"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--gpus", "0"],
+        ["--gpus", "999", "--device", "cuda"],
+        ["--optimizers", "sgd"],
+        ["--steps", "1"],
+    ],
+)
 def test_wrong_arguments_are_refused_before_anything_starts(wrong, capsys):
     with pytest.raises(SystemExit):
         bench_train.main([*FAST, *wrong])
