@@ -73,7 +73,7 @@ def watch(model: Model, example: Example, options: dict[str, Any]) -> tuple[Answ
     answer = start(model, plan(model, list(example.tools), options), list(example.messages))
     assert answer.drafter is not None  # mode "verified" drafts
     watched = WatchedDrafter(answer.drafter)
-    answer.drafter = watched  # type: ignore[assignment]  # all of a Drafter that an answer uses
+    answer.drafter = watched  # all of a Drafter that an answer uses
     for _ in decode(model.base, [answer]):
         pass
     return answer, watched.proposals
