@@ -208,6 +208,7 @@ class Answer:
         stats = self.stats
         stats.answer_tokens = len(self.ids)
         stats.near_ties = self.chooser.near_ties
+        stats.head_passes = self.drafter.num_head_passes if self.drafter else 0
         if self._draft.ids:
             if self._num_fed and not self._has_first_draft:
                 self._has_first_draft = True

@@ -60,6 +60,11 @@ class Drafter:
         """The base's layers whose states `see` is shown."""
         return ()
 
+    @property
+    def num_head_passes(self) -> int:
+        """How often a head ran for this answer."""
+        return 0
+
     def see(self, fed: Sequence[int], states_TS: Tensor, start: int) -> None:
         """Take the base's states at the tokens `fed`, the first of which is the `start`-th of prompt and answer."""
 

@@ -59,6 +59,10 @@ class HeadDrafter(Drafter):
         return self.denoiser.head.config.taps
 
     @property
+    def num_head_passes(self) -> int:
+        return self.denoiser.num_passes
+
+    @property
     def num_candidates(self) -> int:
         return super().num_candidates if not self._is_sketch else 0
 

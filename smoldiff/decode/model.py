@@ -181,7 +181,7 @@ def _checked(device: str) -> str:
 
 def _dtype(dtype: str | torch.dtype, device: str) -> str | torch.dtype:
     if dtype == "auto":
-        return torch.float32 if device == "cpu" else "auto"
+        return torch.float32 if torch.device(device).type == "cpu" else "auto"
     if isinstance(dtype, str):
         found = getattr(torch, dtype, None)
         if not isinstance(found, torch.dtype):

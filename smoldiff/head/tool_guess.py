@@ -31,7 +31,7 @@ class ToolGuess(nn.Module):
         self.tool_places = nn.Parameter(torch.zeros(NUM_TOOL_TOKENS))
         self.query_in = nn.Linear(base_size, WIDTH, bias=False)
         self.tool_in = nn.Linear(base_size, WIDTH, bias=False)
-        self.shared = nn.Parameter(torch.ones(()))
+        self.shared = nn.Parameter(torch.ones(1))
 
     def forward(self, query_BL: Tensor, tools_BKM: Tensor, embedding_VD: Tensor) -> Tensor:
         """A score for each tool, [B, K] float32; a tool without a token scores least.
