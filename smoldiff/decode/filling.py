@@ -13,6 +13,7 @@ from smoldiff.scaffold.budget import MAX_SLOT_TOKENS
 from smoldiff.scaffold.pieces import Keys, Language
 from smoldiff.scaffold.remainder import object_of_key
 from smoldiff.scaffold.style import SPACED
+from smoldiff.schema.nodes import Opaque
 from smoldiff.template.automaton import TokenAutomaton
 from smoldiff.template.languages import content_key, length_bounds, slot_automaton
 from smoldiff.template.template import Run, Template
@@ -147,6 +148,9 @@ class Filling:
 def _fitting(run: Run, vocabulary: Vocabulary) -> tuple[TokenAutomaton, int]:
     """The slot's automaton, and as many positions as its budget says or its shortest text needs."""
     budget = run.stop - run.start
+    if isinstance(run.slot.language, Opaque):
+        problem = "a value of any kind is begun here; use mode='verified'"
+        raise NoText(run, problem, is_for_good=True)
     try:
         automaton = slot_automaton(run.slot.language, vocabulary, budget)
         if automaton.min_tokens is not None and automaton.min_tokens <= budget:

@@ -163,7 +163,7 @@ class Walk(Reading):
             )
         self.pos = end
         self.literal('"' + self.style.key_separator)
-        self.slot(Slot(keys.pointer, Opaque(keys.pointer)), inside)
+        self._slot(Slot(keys.pointer, Opaque(keys.pointer)), inside)
 
     def _array(self, items: Items, at: str) -> None:
         self.literal("[")
