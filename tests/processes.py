@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 
@@ -26,6 +27,8 @@ def in_processes(num_ranks: int, action: Callable[[int], None]) -> None:
             except Exception:
                 traceback.print_exc()
             finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
                 os._exit(code)
         children.append(child)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]

@@ -132,3 +132,4 @@ def as_rank(rank: int, num_ranks: int, port: int) -> None:
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "MASTER_PORT": port}
     os.environ.update({k: str(v) for k, v in places.items()}, MASTER_ADDR="127.0.0.1")
     os.environ["ACCELERATE_USE_CPU"] = "true"
+    os.environ["OMP_NUM_THREADS"] = "1"  # unset, accelerate sets it and warns
