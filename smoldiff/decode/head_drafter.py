@@ -73,15 +73,17 @@ class HeadDrafter(Drafter):
 
     def propose(self, written: list[int], text: str | None) -> Draft:
         self._text = text
+        is_first = self._memory is None
+        guessed = self.choices
+        if is_first:
+            self.choices = NO_CHOICES  # from here on: what the base said itself
         draft = EMPTY
         if text is not None:
             try:
-                draft = (
-                    self._sketched(text) if self._memory is None else self._drafted(written, text)
-                )
+                draft = self._sketched(text, guessed) if is_first else self._drafted(written, text)
             except (NotAPrefix, TemplateError):  # what cannot be drafted is written token by token
                 draft = EMPTY
-        self._is_sketch = self._memory is None
+        self._is_sketch = is_first
         self._last_written, self._last_draft = list(written), draft
         return draft
 
@@ -89,8 +91,7 @@ class HeadDrafter(Drafter):
         self._pace.learn(len(draft.ids), num_accepted)
         super().observe(draft, num_accepted, candidates)
 
-    def _sketched(self, text: str) -> Draft:
-        guessed, self.choices = self.choices, NO_CHOICES  # from here on: what the base said itself
+    def _sketched(self, text: str, guessed: Choices) -> Draft:
         remainder = sketch(self.scaffold, text, guessed)
         self._show(text, remainder)
         return sketch_draft(remainder, self.vocabulary)

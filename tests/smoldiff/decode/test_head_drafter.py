@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+import smoldiff
+from smoldiff.head.model import DiffusionHead
+
+TOOLS = [
+    {
+        "name": "book_table",
+        "description": "Reserve a table at a restaurant",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "restaurant": {"type": "string"},
+                "city": {"type": "string"},
+                "people": {"type": "integer", "minimum": 1, "maximum": 12},
+                "seating": {"type": "string", "enum": ["indoor", "outdoor"]},
+                "dishes": {"type": "array", "items": {"type": "string"}, "maxItems": 3},
+            },
+            "required": ["restaurant", "city"],
+        },
+    },
+    {
+        "name": "play_song",
+        "description": "Play a song",
+        "parameters": {
+            "type": "object",
+            "properties": {"title": {"type": "string"}, "shuffle": {"type": "boolean"}},
+            "required": ["title"],
+        },
+    },
+]
+QUESTIONS = [
+    "Book a table for two at Nopa in San Francisco, outdoor please",
+    "Play Yellow Submarine on shuffle",
+    "Book Zuni in Oakland for 4 people and also play Bohemian Rhapsody",
+]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return smoldiff.load("smoldiff-nano", device="cpu", head="none")
+
+
+@pytest.fixture(scope="module")
+def headed(plain):
+    """A head that knows nothing: all its parts are drawn, also those that start at zero."""
+    torch.manual_seed(0)
+    head = DiffusionHead.for_base(plain, num_layers=1)
+    for parameter in head.parameters():
+        if not parameter.detach().any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return plain.with_head(head)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("drafter", ["diffusion", "diffusion+copy"])
+def test_verified_is_plain_decoding_whatever_the_head_drafts(plain, headed, question, drafter):
+    expected = smoldiff.generate_call(plain, TOOLS, question, mode="ar")
+    found = smoldiff.generate_call(headed, TOOLS, question, drafter=drafter)
+    assert found.token_ids == expected.token_ids
+    assert found.stats.head_passes
+    assert found.stats.base_passes <= expected.stats.base_passes
+
+
+def test_the_head_is_the_default_drafter_of_a_model_that_has_one(headed):
+    assert smoldiff.generate_call(headed, TOOLS, QUESTIONS[0]).stats.head_passes
+
+
+def test_a_batch_is_its_conversations_one_by_one(headed):
+    together = smoldiff.generate_calls(headed, TOOLS, QUESTIONS)
+    alone = [smoldiff.generate_call(headed, TOOLS, question) for question in QUESTIONS]
+    assert [one.token_ids for one in together] == [one.token_ids for one in alone]
+
+
+def test_sampling_draws_what_plain_decoding_draws(plain, headed):
+    options = {"temperature": 1.0, "seed": 3}
+    expected = smoldiff.generate_call(plain, TOOLS, QUESTIONS[0], mode="ar", **options)
+    found = smoldiff.generate_call(headed, TOOLS, QUESTIONS[0], **options)
+    assert found.token_ids == expected.token_ids
+
+
+@pytest.mark.parametrize("question", ["Hello, who are you?", QUESTIONS[1]])
+def test_a_choice_between_text_and_calls_is_the_bases_own(plain, headed, question):
+    options = {"tool_choice": "auto", "max_tokens": 60}
+    expected = smoldiff.generate_call(plain, TOOLS, question, mode="ar", **options)
+    found = smoldiff.generate_call(headed, TOOLS, question, **options)
+    assert found.text == expected.text
+
+
+def test_given_arguments_stand_in_verified_and_diffusion(headed):
+    for mode in ("verified", "diffusion"):
+        call = smoldiff.generate_call(
+            headed,
+            TOOLS,
+            QUESTIONS[0],
+            mode=mode,
+            tool_choice="book_table",
+            given={"/city": "Oslo"},
+        )
+        assert call.arguments["city"] == "Oslo"
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_diffusion_needs_no_pass_behind_the_prefill(headed, question, steps):
+    call = smoldiff.generate_call(headed, TOOLS, question, mode="diffusion", steps=steps)
+    assert call.stats.base_passes == 0
+    assert call.name in ("book_table", "play_song")
+
+
+def test_a_bare_schema_is_filled(headed):
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 4}
+    for mode in ("verified", "diffusion"):
+        call = smoldiff.generate_call(headed, schema, "one two three", mode=mode)
+        assert 2 <= len(call.arguments) <= 4
+
+
+def test_the_head_of_another_base_is_refused(plain, headed):
+    other = DiffusionHead(headed.head.config)
+    object.__setattr__(other.config.base, "num_layers", 3)
+    with pytest.raises(smoldiff.ModelError, match="num_layers 3"):
+        plain.with_head(other)
