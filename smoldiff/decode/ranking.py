@@ -15,6 +15,8 @@ from smoldiff.template.vocabulary import Vocabulary
 
 TAIL_CHARS = 300
 """How much of the prompt's end counts: about the last two turns."""
+MAX_TAIL_TOKENS = 160
+"""Tokens that hold as much."""
 MIN_CONVERSATION_TOKENS = 12
 MAX_DESCRIPTION_CHARS = 160
 _WORD = re.compile(r"[^\W\d_]{3,}")

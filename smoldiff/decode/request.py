@@ -19,7 +19,7 @@ from smoldiff.decode.head_drafter import HeadDrafter
 from smoldiff.decode.model import Model
 from smoldiff.decode.observer import Observer
 from smoldiff.decode.options import DEFAULT_MAX_REMASKS, DEFAULT_MAX_TOKENS, CallOptions, checked
-from smoldiff.decode.ranking import likely_tool
+from smoldiff.decode.ranking import MAX_TAIL_TOKENS, conversation_end, likely_tool
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.revision import Revision
 from smoldiff.decode.sampling import Sampling
@@ -241,7 +241,9 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
     if head is not None and head.config.has_tool_guess and len(tools) > 1:
         tool_idx = guessed_tool(head, model.tables, model.vocabulary, tools, prompt_ids)
     else:
-        tool_idx = likely_tool(tools, text)
+        end = conversation_end(model.vocabulary, prompt_ids, tools, MAX_TAIL_TOKENS)
+        said = model.vocabulary.bytes_of(end).decode(errors="replace")
+        tool_idx = likely_tool(tools, said)
     choices = Choices(branches={"/0": tool_idx})
     if "diffusion" not in plan.drafter:
         return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
