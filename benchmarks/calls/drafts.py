@@ -11,9 +11,9 @@ from typing import Any
 
 from calls.data import Example
 
-from smoldiff.decode.answer import MAX_DRAFT_TOKENS, Answer
+from smoldiff.decode.answer import Answer
 from smoldiff.decode.asked import kind_of
-from smoldiff.decode.draft import Draft, Span
+from smoldiff.decode.draft import MAX_DRAFT_TOKENS, Draft, Span
 from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model

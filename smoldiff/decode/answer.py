@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from smoldiff.decode.confidence import token_chances
-from smoldiff.decode.draft import EMPTY, Draft, cut_draft
+from smoldiff.decode.draft import EMPTY, MAX_DRAFT_TOKENS, Draft, cut_draft
 from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.forbidding import Ban, ForbiddingMatcher
 from smoldiff.decode.grammar import Matcher
@@ -20,9 +20,6 @@ from smoldiff.scaffold.answer import CallStyle
 from smoldiff.template.vocabulary import Vocabulary
 
 # Shapes: T logits of one row (one more than the draft has tokens), V vocabulary.
-
-MAX_DRAFT_TOKENS = 64
-"""A pass over more positions costs visibly more than a pass over one, on a GPU too."""
 
 
 @dataclass(eq=False)

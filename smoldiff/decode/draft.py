@@ -40,6 +40,18 @@ class Draft:
 EMPTY = Draft((), (), b"", ())
 
 
+MAX_DRAFT_TOKENS = 64
+"""A pass over more positions costs visibly more than a pass over one, on a GPU too."""
+
+
+def num_common(first: Sequence[int], second: Sequence[int]) -> int:
+    """Length of the common prefix, of tokens or of bytes."""
+    for i, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return i
+    return min(len(first), len(second))
+
+
 def write_draft(
     remainder: Remainder,
     fill: Callable[[Gap], str | None],

@@ -15,6 +15,13 @@ _SPACE = " \t\n\r"
 _PERHAPS_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
+def read_whole(text: str, source: Source, style: CallStyle) -> tuple[ToolCall, ...]:
+    """The calls of an answer, or its one value under a bare schema. Raises as `read_calls` and `read_value` do."""
+    if source.tools:
+        return read_calls(text, source, style)
+    return (read_value(text, source),)
+
+
 def read_value(text: str, source: Source) -> ToolCall:
     """The value of an answer under a bare schema. Raises InvalidCall, UnsupportedSchema."""
     written = text.strip(_SPACE)

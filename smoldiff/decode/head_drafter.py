@@ -15,7 +15,15 @@ from torch import Tensor
 from smoldiff.decode.asked import Asker, OpenSlot
 from smoldiff.decode.decisions import Decisions
 from smoldiff.decode.denoise import Denoiser, text_of
-from smoldiff.decode.draft import EMPTY, Draft, Span, cut_draft, make_draft, write_draft
+from smoldiff.decode.draft import (
+    EMPTY,
+    Draft,
+    Span,
+    cut_draft,
+    make_draft,
+    num_common,
+    write_draft,
+)
 from smoldiff.decode.drafters import Drafter, Guess
 from smoldiff.decode.head_scores import HeadDecider
 from smoldiff.decode.observer import Observer
@@ -118,10 +126,7 @@ class HeadDrafter(Drafter):
         num_drafted = self._memory.num_tokens - self.num_prompt - len(self._last_written)
         draft = cut_draft(self._last_draft, num_drafted)
         fed = [*self._last_written, *draft.ids]
-        num_right = next(
-            (i for i, (a, b) in enumerate(zip(fed, written, strict=False)) if a != b),
-            min(len(fed), len(written)),
-        )
+        num_right = num_common(fed, written)
         self._seen = Seen.of(self.vocabulary, self.num_prompt, self._last_written, draft, num_right)
         return self._remembered(), self._seen
 
@@ -136,10 +141,12 @@ class HeadDrafter(Drafter):
         assert self._seen is not None
         self._decider.look(self._remembered(), self._seen)
         for _ in range(MAX_ROUNDS):
-            choices = over(self._decisions.choices(), self.choices)
-            remainder = self.scaffold.resume(text, choices)
+            remainder = self._resumed(text)
             if not self._decisions.settle(remainder, MAX_MORE_SLOTS):
-                break
+                return remainder
+        return self._resumed(text)
+
+    def _resumed(self, text: str) -> Remainder:
         return self.scaffold.resume(text, over(self._decisions.choices(), self.choices))
 
     def _fill_open(self, remainder: Remainder, text: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_TOKENS = 64
+from smoldiff.decode.draft import MAX_DRAFT_TOKENS
+
 MIN_TOKENS = 8
 """A pass over so many positions takes hardly longer than a pass over one."""
 POOR_SHARE = 1 / 8
@@ -17,7 +18,7 @@ REST_PASSES = 4
 class Pace:
     """Of one answer's drafts. `next_limit` is asked before each pass, `learn` told after each that had a draft."""
 
-    limit: int = MAX_TOKENS
+    limit: int = MAX_DRAFT_TOKENS
     num_failures: int = 0
     num_resting: int = 0
 
@@ -32,7 +33,7 @@ class Pace:
         if not num_drafted:
             return
         if num_right == num_drafted:
-            self.limit = min(MAX_TOKENS, 2 * self.limit)
+            self.limit = min(MAX_DRAFT_TOKENS, 2 * self.limit)
         elif num_right < POOR_SHARE * num_drafted:
             self.limit = max(MIN_TOKENS, self.limit // 2)
         self.num_failures = 0 if num_right else self.num_failures + 1

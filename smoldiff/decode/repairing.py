@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smoldiff.decode.foreign import ForeignCall
-from smoldiff.decode.gate import read_calls, read_value
+from smoldiff.decode.gate import read_whole
 from smoldiff.decode.given import narrow
 from smoldiff.decode.keeping import Keeping, constant, keep_sure, narrowed
 from smoldiff.decode.model import Model
@@ -79,10 +79,7 @@ class Repairing:
         what = plan(self.model, self.schema, options, lambda source: constant(source, self.keeping))
         template = unroll(what.scaffold, self.model.vocabulary)
         text, form = template.text({}), what.form
-        if form.source.tools:
-            calls = read_calls(text, form.source, form.call_style)
-        else:
-            calls = (read_value(text, form.source),)
+        calls = read_whole(text, form.source, form.call_style)
         stats = Stats(answer_tokens=len(template.ids))
         stats.ms["compile"] = what.plan_ms
         written = CallResult(calls, None, text, template.fill({}), "tool_calls", stats)

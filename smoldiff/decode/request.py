@@ -12,7 +12,7 @@ from smoldiff.decode.confidence import by_tokens, with_confidence
 from smoldiff.decode.copying import CopySource
 from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.drafters import Drafter, parse_drafter
-from smoldiff.decode.gate import read_calls, read_value
+from smoldiff.decode.gate import read_whole
 from smoldiff.decode.given import narrow
 from smoldiff.decode.grammar import AnswerForm
 from smoldiff.decode.head_drafter import HeadDrafter
@@ -34,6 +34,7 @@ from smoldiff.errors import (
     UnknownTool,
 )
 from smoldiff.head.calibration import NEUTRAL, Calibration
+from smoldiff.head.model import DiffusionHead
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cursor import Choices
 from smoldiff.scaffold.scaffold import Scaffold
@@ -236,18 +237,10 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
     if plan.drafter is None:
         return None
     text = model.vocabulary.bytes_of(prompt_ids).decode(errors="replace")
-    tools = plan.form.source.tools
     head = model.head if "diffusion" in plan.drafter else None
-    if head is not None and head.config.has_tool_guess and len(tools) > 1:
-        tool_idx = guessed_tool(head, model.tables, model.vocabulary, tools, prompt_ids)
-    else:
-        end = conversation_end(model.vocabulary, prompt_ids, tools, MAX_TAIL_TOKENS)
-        said = model.vocabulary.bytes_of(end).decode(errors="replace")
-        tool_idx = likely_tool(tools, said)
-    choices = Choices(branches={"/0": tool_idx})
-    if "diffusion" not in plan.drafter:
+    choices = Choices(branches={"/0": _first_tool(model, head, plan, prompt_ids)})
+    if head is None:
         return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
-    assert model.head is not None
     on_step = None if plan.observer is None else plan.observer.filled
     return HeadDrafter(
         plan.scaffold,
@@ -255,11 +248,24 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
         plan.drafter | {"parallel"},
         CopySource(text),
         choices,
-        denoiser=Denoiser(model.head, model.tables, model.vocabulary, on_step),
+        denoiser=Denoiser(head, model.tables, model.vocabulary, on_step),
         num_prompt=len(prompt_ids),
         num_steps=plan.num_steps,
         observer=plan.observer,
     )
+
+
+def _first_tool(
+    model: Model, head: DiffusionHead | None, plan: Plan, prompt_ids: Sequence[int]
+) -> int:
+    """The number of the tool that the first draft names."""
+    tools, vocabulary = plan.form.source.tools, model.vocabulary
+    if len(tools) < 2:
+        return 0
+    if head is not None and head.config.has_tool_guess:
+        return guessed_tool(head, model.tables, vocabulary, tools, prompt_ids)
+    end = conversation_end(vocabulary, prompt_ids, tools, MAX_TAIL_TOKENS)
+    return likely_tool(tools, vocabulary.bytes_of(end).decode(errors="replace"))
 
 
 def finish(answer: Answer) -> CallResult:
@@ -306,10 +312,8 @@ def read_answer(plan: Plan, answer: Answer) -> CallResult:
         raise IncompleteCall(
             f"max_tokens={plan.max_tokens} was reached inside a call; raise max_tokens", text
         )
-    if form.source.tools:
-        calls = read_calls(calls_text, form.source, form.call_style) if calls_text else ()
-    else:
-        calls = (read_value(calls_text, form.source),)
+    has_calls = bool(calls_text) or not form.source.tools
+    calls = read_whole(calls_text, form.source, form.call_style) if has_calls else ()
     behind = len(text.encode()) - len(calls_text.encode())
     ends = [end - behind for end in answer.vocabulary.ends(answer.ids)]
     sure = by_tokens(calls_text, ends, answer.chances)

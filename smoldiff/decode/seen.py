@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from smoldiff.decode.draft import Draft
+from smoldiff.decode.draft import Draft, num_common
 from smoldiff.template.vocabulary import Vocabulary
 
 # Offsets are bytes of the answer; indices are tokens of prompt and answer together.
@@ -73,8 +73,7 @@ class Seen:
 
     def _inside(self, start: int, stop: int, known: bytes) -> Anchor:
         fed = self.text[start : max(start, stop)]
-        same = next((i for i, (a, b) in enumerate(zip(fed, known, strict=False)) if a != b), None)
-        num_same = min(len(fed), len(known)) if same is None else same
+        num_same = num_common(fed, known)
         # Of a slot that begins behind all that was right, what was fed at its place is another text.
         idx = bisect_right(self.ends, min(start + num_same, stop)) - 1
         num_bytes = max(0, (self.ends[idx] if idx >= 0 else 0) - start)

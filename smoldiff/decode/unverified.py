@@ -8,13 +8,13 @@ from smoldiff.decode.answer import Answer
 from smoldiff.decode.asked import Asker
 from smoldiff.decode.confidence import Sure, by_slots, by_tokens, with_confidence
 from smoldiff.decode.diffusion import NO_PREFIX, Prefix, Written, write_answer
-from smoldiff.decode.gate import read_calls, read_value
+from smoldiff.decode.gate import read_whole
 from smoldiff.decode.head_drafter import HeadDrafter
 from smoldiff.decode.head_scores import HeadScorer
 from smoldiff.decode.judge import judge
 from smoldiff.decode.loop import decode
 from smoldiff.decode.model import Model
-from smoldiff.decode.request import Plan, outcome_of
+from smoldiff.decode.request import Plan, finish
 from smoldiff.decode.result import CallResult, Stats
 from smoldiff.decode.scores import Scorer
 from smoldiff.errors import GenerationError, InvalidCall, UnsupportedSchema
@@ -51,10 +51,7 @@ def _write_by_head(model: Model, plan: Plan, answer: Answer) -> CallResult:
     """One pass of the base over the prompt and a sketch of the answer; the head writes what that does not settle."""
     next(decode(model.base, [answer]), None)
     if answer.outcome is not None:
-        outcome = outcome_of(answer)
-        if isinstance(outcome, GenerationError):
-            raise outcome
-        return outcome
+        return finish(answer)
     began = time.perf_counter()
     assert isinstance(answer.drafter, HeadDrafter)
     scorer = HeadScorer(
@@ -106,8 +103,5 @@ def _result(plan: Plan, written: Written, stats: Stats, began: float) -> CallRes
     stats.answer_tokens = len(written.token_ids)
     stats.remasked = written.num_remasked
     stats.ms["draft"] += 1e3 * (time.perf_counter() - began)
-    if form.source.tools:
-        calls = read_calls(written.text, form.source, form.call_style)
-    else:
-        calls = (read_value(written.text, form.source),)
+    calls = read_whole(written.text, form.source, form.call_style)
     return CallResult(calls, None, written.text, written.token_ids, "tool_calls", stats)

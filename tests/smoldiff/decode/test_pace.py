@@ -1,24 +1,25 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoldiff.decode.pace import MAX_FAILURES, MAX_TOKENS, MIN_TOKENS, REST_PASSES, Pace
+from smoldiff.decode.draft import MAX_DRAFT_TOKENS
+from smoldiff.decode.pace import MAX_FAILURES, MIN_TOKENS, REST_PASSES, Pace
 
 
 def test_right_drafts_stay_long():
     pace = Pace()
     for _ in range(5):
         pace.learn(40, 40)
-        assert pace.next_limit() == MAX_TOKENS
+        assert pace.next_limit() == MAX_DRAFT_TOKENS
 
 
 def test_poor_drafts_get_shorter_and_good_ones_longer_again():
     pace = Pace()
     pace.learn(64, 2)
-    assert pace.next_limit() == MAX_TOKENS // 2
+    assert pace.next_limit() == MAX_DRAFT_TOKENS // 2
     pace.learn(32, 1)
-    assert pace.next_limit() == MAX_TOKENS // 4
+    assert pace.next_limit() == MAX_DRAFT_TOKENS // 4
     pace.learn(16, 16)
-    assert pace.next_limit() == MAX_TOKENS // 2
+    assert pace.next_limit() == MAX_DRAFT_TOKENS // 2
 
 
 def test_after_drafts_without_a_right_token_some_passes_have_none():
@@ -41,4 +42,4 @@ def test_the_limit_keeps_its_bounds(passes):
     pace = Pace()
     for num_drafted, num_right in passes:
         pace.learn(num_drafted, min(num_drafted, num_right))
-        assert MIN_TOKENS <= pace.limit <= MAX_TOKENS
+        assert MIN_TOKENS <= pace.limit <= MAX_DRAFT_TOKENS

@@ -7,7 +7,7 @@ from fakes import byte_tokenizer, hash_model
 from jsonschema import Draft202012Validator
 
 import smoldiff
-from smoldiff.decode.answer import MAX_DRAFT_TOKENS
+from smoldiff.decode.draft import MAX_DRAFT_TOKENS
 from smoldiff.errors import (
     IncompleteCall,
     InvalidGiven,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smoldiff.decode.asked import Asker, SlotQueries
 from smoldiff.decode.decisions import Decisions, fewest
-from smoldiff.decode.draft import EMPTY, Draft, make_draft, write_draft
+from smoldiff.decode.draft import EMPTY, Draft, make_draft, num_common, write_draft
 from smoldiff.decode.opening import first_positions, open_slots
 from smoldiff.decode.scores import Ask, Question
 from smoldiff.decode.seen import Seen
@@ -378,11 +378,3 @@ def right_option(question: Question, choices: Choices) -> int | None:
             return choices.branches.get(at)
         case _:
             return None
-
-
-def num_common(first: Sequence[int], second: Sequence[int]) -> int:
-    """Length of the common prefix."""
-    for i, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return i
-    return min(len(first), len(second))
