@@ -18,6 +18,8 @@ WAITING = timedelta(hours=2)  # the other processes wait while the first one eva
 
 def new_accelerator(cfg: HeadTrainConfig) -> Any:
     """The processes that this run has, as `accelerate launch` started them. Raises ConfigError."""
+    # cuDNN's attention plans each new shape anew, which takes longer than the step; other kernels do not.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     from accelerate import Accelerator
     from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
