@@ -80,7 +80,8 @@ def make_maker(worker: Worker, device: str) -> TargetMaker:
     # a batch saves launches, which a CPU has none of; one row needs neither padding nor a mask
     if device == "cpu":
         options = replace(options, batch_rows=1)
-    return TargetMaker(load(worker.model_name, device=device, dtype=options.dtype), options)
+    base = load(worker.model_name, device=device, dtype=options.dtype, head="none")
+    return TargetMaker(base, options)
 
 
 def make_in_turn(worker: Worker, rows: Sequence[Row]) -> Iterator[Made]:
