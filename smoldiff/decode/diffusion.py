@@ -63,15 +63,17 @@ def write_answer(
     max_tokens: int,
     max_remasks: int,
     prefix: Prefix = NO_PREFIX,
+    slot_tokens: int | None = None,
 ) -> Written:
     """A text of the scaffold in which `judge` finds no fault; the faults' pointers are those of the scaffold.
 
-    It goes on where `prefix` ends, and holds it.
+    It goes on where `prefix` ends, and holds it. `slot_tokens` is what a slot takes on average, its key included, where
+    the scorer writes what a model would; without it slots are thought to use up all their positions.
 
     Raises InvalidCall where `max_remasks` changes did not mend it, IncompleteCall where it does not fit `max_tokens`,
     UnsupportedSchema where a slot that must be there has no text that can be written at once.
     """
-    writing = Writing(scaffold, vocabulary, scorer, max_tokens, prefix)
+    writing = Writing(scaffold, vocabulary, scorer, max_tokens, prefix, slot_tokens)
     fault, text = Fault("", "nothing was tried"), ""
     for num_remasked in range(max_remasks + 1):
         try:
@@ -115,9 +117,10 @@ class Writing:
         scorer: Scorer,
         max_tokens: int,
         prefix: Prefix,
+        slot_tokens: int | None,
     ) -> None:
         self._scaffold, self._vocabulary, self._max_tokens = scaffold, vocabulary, max_tokens
-        self._prefix = prefix
+        self._prefix, self._slot_tokens = prefix, slot_tokens
         self._decisions = Decisions(scorer, Costs())
         self._filling = Filling(scorer, vocabulary)
         self._mending = Mending(self._decisions, self._filling)
@@ -162,8 +165,16 @@ class Writing:
         while True:
             choices = self._decisions.choices()
             template = unroll(self._scaffold, self._vocabulary, self._prefix.text, choices)
-            num_tokens = min(self._max_tokens // 2, MAX_GROWN_TOKENS) - len(template.ids)
-            room = num_tokens // TOKENS_PER_SLOT if num_rounds < MAX_ROUNDS else 0
+            room = self._room(template) if num_rounds < MAX_ROUNDS else 0
             if not self._decisions.settle(template, room):
                 return template
             num_rounds += 1
+
+    def _room(self, template: Template) -> int:
+        """How many more slots the answer may have."""
+        if self._slot_tokens is None:
+            left = min(self._max_tokens // 2, MAX_GROWN_TOKENS) - len(template.ids)
+            return left // TOKENS_PER_SLOT
+        num_masked = sum(run.stop - run.start for run in template.runs)
+        num_fixed = len(template.ids) - num_masked
+        return (self._max_tokens - num_fixed) // self._slot_tokens - len(template.runs)

@@ -28,7 +28,7 @@ from smoldiff.decode.drafters import Drafter, Guess
 from smoldiff.decode.head_scores import HeadDecider
 from smoldiff.decode.observer import Observer
 from smoldiff.decode.opening import first_positions, open_slots
-from smoldiff.decode.pace import Pace
+from smoldiff.decode.pace import MIN_TOKENS, Pace
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
 from smoldiff.decode.values import forced
@@ -61,6 +61,7 @@ class HeadDrafter(Drafter):
         self._decider = HeadDecider(self.denoiser, self._asker)
         self._decisions = Decisions(self._decider, Costs())
         self._pace = Pace()
+        self._fills: dict[str, str] = {}
 
     @property
     def taps(self) -> tuple[int, ...]:
@@ -106,9 +107,10 @@ class HeadDrafter(Drafter):
 
     def _drafted(self, written: list[int], text: str) -> Draft:
         self.look_back(written)
+        self._fills.clear()
         limit = self._pace.next_limit()
-        if not limit:
-            return EMPTY
+        if not limit:  # the head rests; what needs no guessing is still drafted
+            return cut_draft(super().propose(written, text), MIN_TOKENS)
         remainder = self._decided(text)
         self._show(text, remainder)
         self._fill_open(remainder, text)
@@ -162,7 +164,6 @@ class HeadDrafter(Drafter):
                     self.vocabulary,
                     self.denoiser.head.config.max_slot_positions,
                 )
-        self._fills: dict[str, str] = {}
         asked = open_slots(remainder, text, known, positions)
         if asked:
             self._denoise(asked)

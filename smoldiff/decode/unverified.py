@@ -21,6 +21,9 @@ from smoldiff.errors import GenerationError, InvalidCall, UnsupportedSchema
 from smoldiff.scaffold.cursor import NotAPrefix
 from smoldiff.scaffold.remainder import real_pointer
 
+SLOT_TOKENS = 8
+"""A slot of a tool call takes so many tokens, its key included (keys and values of BFCL's gold calls: 7.8)."""
+
 
 def write_calls(
     model: Model, plan: Plan, starts: Sequence[Callable[[], Answer]]
@@ -61,11 +64,11 @@ def _write_by_head(model: Model, plan: Plan, answer: Answer) -> CallResult:
     begun = NO_PREFIX if text is None else Prefix(text, tuple(answer.ids))
     scorer.look(*answer.drafter.look_back(answer.ids))
     try:
-        written = _written(scorer, model, plan, begun)
+        written = _written(scorer, model, plan, begun, SLOT_TOKENS)
     except (InvalidCall, UnsupportedSchema, NotAPrefix):
         # A grammar that allows more than the schema may have let the base begin what cannot be ended.
         begun = NO_PREFIX
-        written = _written(scorer, model, plan, begun)
+        written = _written(scorer, model, plan, begun, SLOT_TOKENS)
     answer.stats.head_passes = answer.drafter.denoiser.num_passes
     result = _result(plan, written, answer.stats, began)
     ends = model.vocabulary.ends(begun.token_ids)
@@ -86,7 +89,9 @@ def _sure(written: Written, scorer: HeadScorer, by_base: Sure, num_begun: int) -
     return by_slots(by_base, num_begun, slots, options)
 
 
-def _written(scorer: Scorer, model: Model, plan: Plan, begun: Prefix) -> Written:
+def _written(
+    scorer: Scorer, model: Model, plan: Plan, begun: Prefix, slot_tokens: int | None = None
+) -> Written:
     return write_answer(
         plan.scaffold,
         model.vocabulary,
@@ -95,6 +100,7 @@ def _written(scorer: Scorer, model: Model, plan: Plan, begun: Prefix) -> Written
         max_tokens=plan.max_tokens,
         max_remasks=plan.max_remasks,
         prefix=begun,
+        slot_tokens=slot_tokens,
     )
 
 

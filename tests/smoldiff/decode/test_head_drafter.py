@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import smoldiff
+from smoldiff.decode.pace import Pace
 from smoldiff.head.model import DiffusionHead
 
 TOOLS = [
@@ -71,6 +72,15 @@ def test_a_batch_is_its_conversations_one_by_one(headed):
     together = smoldiff.generate_calls(headed, TOOLS, QUESTIONS)
     alone = [smoldiff.generate_call(headed, TOOLS, question) for question in QUESTIONS]
     assert [one.token_ids for one in together] == [one.token_ids for one in alone]
+
+
+def test_while_the_head_rests_what_is_certain_is_drafted(plain, headed, monkeypatch):
+    monkeypatch.setattr(Pace, "next_limit", lambda pace: 0)
+    one_by_one = smoldiff.generate_call(plain, TOOLS, QUESTIONS[0], mode="ar")
+    resting = smoldiff.generate_call(headed, TOOLS, QUESTIONS[0])
+    assert resting.token_ids == one_by_one.token_ids
+    assert resting.stats.head_passes == 0
+    assert resting.stats.base_passes < one_by_one.stats.base_passes / 2
 
 
 def test_sampling_draws_what_plain_decoding_draws(plain, headed):

@@ -17,9 +17,9 @@ def test_poor_drafts_get_shorter_and_good_ones_longer_again():
     pace.learn(64, 2)
     assert pace.next_limit() == MAX_DRAFT_TOKENS // 2
     pace.learn(32, 1)
-    assert pace.next_limit() == MAX_DRAFT_TOKENS // 4
-    pace.learn(16, 16)
-    assert pace.next_limit() == MAX_DRAFT_TOKENS // 2
+    assert pace.next_limit() == MIN_TOKENS
+    pace.learn(MIN_TOKENS, MIN_TOKENS)
+    assert pace.next_limit() == 2 * MIN_TOKENS
 
 
 def test_after_drafts_without_a_right_token_some_passes_have_none():
