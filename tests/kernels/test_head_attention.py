@@ -222,7 +222,7 @@ def test_extreme_logits_overflow_nothing():
     tensors = full_rows(1, 6, 40, 2, 1, 16, torch.float32)
     tensors[0] *= 20
     tensors[1] -= 10  # logits of a few hundred, of either sign
-    check(tensors, slack=1e-4)
+    check(tensors, slack=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,8 @@ class Work(NamedTuple):
     has_groups: bool
 
 
-# --- Measured values belong here. These are first guesses from the compiler's report (registers without spills at sm_90a, shared
-# memory), for bfloat16 and float16; the wider the head, the smaller the tiles.
-# By head width: a full GPU, with groups, and few queries.
+# Measured values belong here, down to FULL. These come from the compiler's report for sm_90a and sm_86 (registers, shared
+# memory), not from a clock. By head width, for bfloat16 and float16: a full GPU, the same with groups, few queries.
 HOPPER_LARGE = {
     64: Tiles(128, 128, 8, 3, True),
     128: Tiles(128, 128, 8, 2, True),
@@ -66,8 +65,8 @@ HOPPER_KEY_GRADIENT = {
 # Others: at most 99 KiB of shared memory (sm_86, sm_89).
 OTHER_FORWARD = {64: Tiles(64, 64, 4, 2), 128: Tiles(64, 32, 4, 2), 256: Tiles(64, 32, 4, 1)}
 OTHER_GRADIENT = {64: Tiles(32, 64, 4, 2), 128: Tiles(32, 32, 4, 2), 256: Tiles(32, 32, 4, 1)}
-# Without tensor cores, which round float32 to 10 bits.
-FLOAT32 = {64: Tiles(32, 32, 4, 1), 128: Tiles(32, 32, 4, 1), 256: Tiles(16, 16, 4, 1)}
+# Without tensor cores, which round float32 to 10 bits of mantissa.
+FLOAT32 = {64: Tiles(32, 32, 4, 1), 128: Tiles(32, 32, 8, 1), 256: Tiles(16, 16, 4, 1)}
 MAX_SPLITS = 64
 MIN_TILES_A_SPLIT = 2
 """Fewer would not hide the first load behind a product."""
@@ -75,7 +74,6 @@ PROGRAMS_AN_SM = 2
 """How many small programs of 64 rows share a multiprocessor without a second wave."""
 FULL = 0.75
 """Share of the multiprocessors that must have a large tile before keys are left whole."""
-# ---
 
 
 @lru_cache
@@ -87,19 +85,20 @@ def device_of(device: torch.device) -> Device:
     return Device(found.multi_processor_count, is_hopper)
 
 
+@lru_cache(maxsize=1024)
 def forward_plan(work: Work, device: Device) -> tuple[Tiles, int]:
     """The tiles, and the number of tiles of keys that one program takes in; 0 where it takes all."""
     large, small = _forward_tiles(work, device)
-    if work.num_pairs * _cdiv(work.num_queries, large.block_m) >= FULL * device.num_sms:
+    if work.num_pairs * cdiv(work.num_queries, large.block_m) >= FULL * device.num_sms:
         return large, 0
-    num_programs = work.num_pairs * _cdiv(work.num_queries, small.block_m)
-    num_tiles = sum(_cdiv(num, small.block_n) for num in work.num_keys)
+    num_programs = work.num_pairs * cdiv(work.num_queries, small.block_m)
+    num_tiles = sum(cdiv(num, small.block_n) for num in work.num_keys)
     num_splits = min(
         MAX_SPLITS,
         num_tiles // MIN_TILES_A_SPLIT,
         PROGRAMS_AN_SM * device.num_sms // num_programs,
     )
-    return small, _cdiv(num_tiles, num_splits) if num_splits > 1 else 0
+    return small, cdiv(num_tiles, num_splits) if num_splits > 1 else 0
 
 
 def _forward_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
@@ -122,5 +121,10 @@ def gradient_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
     return HOPPER_QUERY_GRADIENT[width], HOPPER_KEY_GRADIENT[width]
 
 
-def _cdiv(a: int, b: int) -> int:
+def cdiv(a: int, b: int) -> int:
+    """Triton's own takes microseconds outside of a kernel, as its next power of two does."""
     return -(-a // b)
+
+
+def next_power_of_2(num: int) -> int:
+    return 1 << (num - 1).bit_length()

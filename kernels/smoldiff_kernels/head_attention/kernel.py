@@ -13,9 +13,11 @@ from smoldiff_kernels.head_attention.backward import key_gradient_kernel, query_
 from smoldiff_kernels.head_attention.configs import (
     Tiles,
     Work,
+    cdiv,
     device_of,
     forward_plan,
     gradient_tiles,
+    next_power_of_2,
 )
 from smoldiff_kernels.head_attention.forward import forward_kernel, merge_kernel
 from smoldiff_kernels.head_attention.layout import DTYPES, Layout
@@ -24,8 +26,8 @@ from smoldiff_kernels.head_attention.layout import DTYPES, Layout
 
 LOG2_E = 1.4426950408889634
 MAX_HEAD_DIM = 256
-MERGED_ELEMENTS = 32
-"""Partial rows that one program of the merge holds."""
+MERGED_ROWS = 32
+"""How many partial rows one program of the merge holds."""
 
 
 def head_attention_triton(
@@ -78,14 +80,14 @@ def _forward(
     tiles, tiles_per_split = forward_plan(work, device)
     num_splits, part, part_lse = 1, out, lse
     if tiles_per_split:
-        num_tiles = sum(triton.cdiv(num, tiles.block_n) for num in work.num_keys)
-        num_splits = triton.cdiv(num_tiles, tiles_per_split)
+        num_tiles = sum(cdiv(num, tiles.block_n) for num in work.num_keys)
+        num_splits = cdiv(num_tiles, tiles_per_split)
         part = torch.empty(num_splits * out.numel(), dtype=torch.float32, device=q.device)
         part_lse = torch.empty(num_splits * num_rows, dtype=torch.float32, device=q.device)
     num_kv_heads = tensors[3].shape[-2]
     has_descriptors = tiles.has_descriptors and all(map(_is_aligned, tensors[1:]))
     grid = (
-        triton.cdiv(work.num_queries, tiles.block_m),
+        cdiv(work.num_queries, tiles.block_m),
         num_kv_heads * num_splits,
         layout.num_rows,
     )
@@ -108,9 +110,9 @@ def _forward(
             **_constants(tensors, layout, tiles),
         )
         if num_splits > 1:
-            block_s = triton.next_power_of_2(num_splits)
-            block_l = max(1, MERGED_ELEMENTS // block_s)
-            merge_kernel[(triton.cdiv(num_rows, block_l),)](
+            block_s = next_power_of_2(num_splits)
+            block_l = max(1, MERGED_ROWS // block_s)
+            merge_kernel[(cdiv(num_rows, block_l),)](
                 part,
                 part_lse,
                 out,
@@ -141,14 +143,12 @@ def _backward(
     delta = torch.empty_like(lse)
     for_queries, for_keys = gradient_tiles(work, device)
     num_kv_heads = tensors[3].shape[-2]
-    max_context_tiles, max_template_tiles = (
-        triton.cdiv(num, for_keys.block_n) for num in work.num_keys
-    )
+    max_context_tiles, max_template_tiles = (cdiv(num, for_keys.block_n) for num in work.num_keys)
     d_out = d_out.contiguous()
     more = (*layout[:5], *_strides(tensors), layout.scale, layout.scale * LOG2_E)
     with _on(q):
         if dq.numel():
-            tiles_m = triton.cdiv(work.num_queries, for_queries.block_m)
+            tiles_m = cdiv(work.num_queries, for_queries.block_m)
             query_gradient_kernel[(tiles_m, num_kv_heads, layout.num_rows)](
                 *tensors,
                 out,
@@ -186,7 +186,7 @@ def _work(tensors: tuple[Tensor, ...], layout: Layout) -> Work:
         layout.num_rows * num_kv_heads,
         layout.max_template * (q.shape[-2] // num_kv_heads),
         (layout.max_context, layout.max_template),
-        max(16, triton.next_power_of_2(q.shape[-1])),
+        max(16, next_power_of_2(q.shape[-1])),
         q.dtype == torch.float32,
         layout.has_groups,
     )
@@ -204,7 +204,7 @@ def _constants(tensors: tuple[Tensor, ...], layout: Layout, tiles: Tiles) -> dic
         "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32",
         "BLOCK_M": tiles.block_m,
         "BLOCK_N": tiles.block_n,
-        "BLOCK_E": max(16, triton.next_power_of_2(q.shape[-1])),
+        "BLOCK_E": max(16, next_power_of_2(q.shape[-1])),
         "num_warps": tiles.num_warps,
         "num_stages": tiles.num_stages,
         "enable_fp_fusion": True,
