@@ -1,0 +1,130 @@
+"""Which tiles a shape gets, and over how many programs its keys are split."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+# Shapes: M rows of a tile (positions times query heads of a key/value head), N keys of a tile, E head width.
+
+
+class Tiles(NamedTuple):
+    block_m: int
+    block_n: int
+    num_warps: int
+    num_stages: int
+    has_descriptors: bool = False
+    """Keys and values come by the copy engine (TMA): fewer registers, but some time before the first tile."""
+
+
+class Device(NamedTuple):
+    num_sms: int
+    is_hopper: bool
+    """Has 227 KiB of shared memory for a program, warp-group products and the copy engine."""
+
+
+class Work(NamedTuple):
+    """What is known of a call before it runs."""
+
+    num_pairs: int
+    """Rows times key/value heads."""
+    num_queries: int
+    """Most positions of a row times query heads of a key/value head."""
+    num_keys: tuple[int, int]
+    """Most of the context and of the template."""
+    block_e: int
+    is_float32: bool
+    has_groups: bool
+
+
+# Measured values belong here, down to FULL. These come from the compiler's report for sm_90a and sm_86 (registers, shared
+# memory), not from a clock. By head width, for bfloat16 and float16: a full GPU, the same with groups, few queries.
+HOPPER_LARGE = {
+    64: Tiles(128, 128, 8, 3, True),
+    128: Tiles(128, 128, 8, 2, True),
+    256: Tiles(128, 64, 8, 2),
+}
+HOPPER_GROUPS = {
+    64: Tiles(128, 64, 8, 3, True),
+    128: Tiles(128, 64, 8, 2, True),
+    256: Tiles(128, 32, 8, 2),
+}
+HOPPER_SMALL = {64: Tiles(64, 64, 4, 3), 128: Tiles(64, 64, 4, 3), 256: Tiles(64, 32, 4, 2)}
+HOPPER_QUERY_GRADIENT = {
+    64: Tiles(128, 64, 8, 2),
+    128: Tiles(128, 64, 8, 2),
+    256: Tiles(64, 32, 8, 1),
+}
+HOPPER_KEY_GRADIENT = {
+    64: Tiles(64, 128, 8, 2),
+    128: Tiles(64, 128, 8, 2),
+    256: Tiles(32, 64, 8, 1),
+}
+# Others: at most 99 KiB of shared memory (sm_86, sm_89).
+OTHER_FORWARD = {64: Tiles(64, 64, 4, 2), 128: Tiles(64, 32, 4, 2), 256: Tiles(64, 32, 4, 1)}
+OTHER_GRADIENT = {64: Tiles(32, 64, 4, 2), 128: Tiles(32, 32, 4, 2), 256: Tiles(32, 32, 4, 1)}
+# Without tensor cores, which round float32 to 10 bits of mantissa.
+FLOAT32 = {64: Tiles(32, 32, 4, 1), 128: Tiles(32, 32, 8, 1), 256: Tiles(16, 16, 4, 1)}
+MAX_SPLITS = 64
+MIN_TILES_A_SPLIT = 2
+"""Fewer would not hide the first load behind a product."""
+PROGRAMS_AN_SM = 2
+"""How many small programs of 64 rows share a multiprocessor without a second wave."""
+FULL = 0.75
+"""Share of the multiprocessors that must have a large tile before keys are left whole."""
+
+
+@lru_cache
+def device_of(device: torch.device) -> Device:
+    if device.type != "cuda":
+        return Device(num_sms=8, is_hopper=False)  # Triton's interpreter
+    found = torch.cuda.get_device_properties(device)
+    is_hopper = torch.version.hip is None and found.major == 9
+    return Device(found.multi_processor_count, is_hopper)
+
+
+@lru_cache(maxsize=1024)
+def forward_plan(work: Work, device: Device) -> tuple[Tiles, int]:
+    """The tiles, and the number of tiles of keys that one program takes in; 0 where it takes all."""
+    large, small = _forward_tiles(work, device)
+    if work.num_pairs * cdiv(work.num_queries, large.block_m) >= FULL * device.num_sms:
+        return large, 0
+    num_programs = work.num_pairs * cdiv(work.num_queries, small.block_m)
+    num_tiles = sum(cdiv(num, small.block_n) for num in work.num_keys)
+    num_splits = min(
+        MAX_SPLITS,
+        num_tiles // MIN_TILES_A_SPLIT,
+        PROGRAMS_AN_SM * device.num_sms // num_programs,
+    )
+    return small, cdiv(num_tiles, num_splits) if num_splits > 1 else 0
+
+
+def _forward_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
+    width = max(work.block_e, 64)
+    if work.is_float32:
+        return FLOAT32[width], FLOAT32[width]
+    if not device.is_hopper:
+        return OTHER_FORWARD[width], OTHER_FORWARD[width]
+    large = HOPPER_GROUPS if work.has_groups else HOPPER_LARGE
+    return large[width], HOPPER_SMALL[width]
+
+
+def gradient_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
+    """Of the queries' gradient, and of that of keys and values."""
+    width = max(work.block_e, 64)
+    if work.is_float32:
+        return FLOAT32[width], FLOAT32[width]
+    if not device.is_hopper:
+        return OTHER_GRADIENT[width], OTHER_GRADIENT[width]
+    return HOPPER_QUERY_GRADIENT[width], HOPPER_KEY_GRADIENT[width]
+
+
+def cdiv(a: int, b: int) -> int:
+    """Triton's own takes microseconds outside of a kernel, as its next power of two does."""
+    return -(-a // b)
+
+
+def next_power_of_2(num: int) -> int:
+    return 1 << (num - 1).bit_length()

@@ -1,0 +1,238 @@
+"""Head attention by Triton: what is launched for a call, and its gradient."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from smoldiff_kernels.head_attention.backward import key_gradient_kernel, query_gradient_kernel
+from smoldiff_kernels.head_attention.configs import (
+    Tiles,
+    Work,
+    cdiv,
+    device_of,
+    forward_plan,
+    gradient_tiles,
+    next_power_of_2,
+)
+from smoldiff_kernels.head_attention.forward import forward_kernel, merge_kernel
+from smoldiff_kernels.head_attention.layout import DTYPES, Layout
+
+# Shapes: B rows, A query heads, G key/value heads, R = A / G, E head width.
+
+LOG2_E = 1.4426950408889634
+MAX_HEAD_DIM = 256
+MERGED_ROWS = 32
+"""How many partial rows one program of the merge holds."""
+
+
+def head_attention_triton(
+    q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
+) -> Tensor:
+    if q.dtype not in DTYPES or q.shape[-1] > MAX_HEAD_DIM:
+        raise ValueError(
+            f"impl='triton' takes head widths up to {MAX_HEAD_DIM} in float32, bfloat16 or float16, not "
+            f"{q.shape[-1]} in {q.dtype}; use impl='sdpa'"
+        )
+    if not q.is_cuda and isinstance(forward_kernel, triton.JITFunction):
+        raise ValueError(
+            "impl='triton' needs tensors on a GPU; without one set TRITON_INTERPRET=1 before triton is imported"
+        )
+    tensors = (q, *context, *template)
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+        return _HeadAttention.apply(*tensors, layout)
+    return _forward(tuple(map(_with_whole_heads, tensors)), layout, has_lse=False)[0]
+
+
+class _HeadAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        layout: Layout = args[-1]
+        tensors = tuple(map(_with_whole_heads, args[:-1]))
+        out, lse = _forward(tensors, layout, has_lse=True)
+        ctx.save_for_backward(*tensors, out, lse)
+        ctx.layout = layout
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, out, lse = ctx.saved_tensors
+        needs_keys = any(ctx.needs_input_grad[1:5])
+        return *_backward(tuple(tensors), out, lse, d_out, ctx.layout, needs_keys), None
+
+
+def _forward(
+    tensors: tuple[Tensor, ...], layout: Layout, has_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    q = tensors[0]
+    device = device_of(q.device)
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    num_rows = q.numel() // q.shape[-1]
+    lse = torch.empty(num_rows, dtype=torch.float32, device=q.device) if has_lse else None
+    if not out.numel():
+        return out, lse
+    work = _work(tensors, layout)
+    tiles, tiles_per_split = forward_plan(work, device)
+    num_splits, part, part_lse = 1, out, lse
+    if tiles_per_split:
+        num_tiles = sum(cdiv(num, tiles.block_n) for num in work.num_keys)
+        num_splits = cdiv(num_tiles, tiles_per_split)
+        part = torch.empty(num_splits * out.numel(), dtype=torch.float32, device=q.device)
+        part_lse = torch.empty(num_splits * num_rows, dtype=torch.float32, device=q.device)
+    num_kv_heads = tensors[3].shape[-2]
+    has_descriptors = tiles.has_descriptors and all(map(_is_aligned, tensors[1:]))
+    grid = (
+        cdiv(work.num_queries, tiles.block_m),
+        num_kv_heads * num_splits,
+        layout.num_rows,
+    )
+    with _on(q):
+        if has_descriptors:
+            triton.set_allocator(_scratch)
+        forward_kernel[grid](
+            *tensors,
+            part,
+            part_lse,
+            *layout[:5],
+            *_strides(tensors),
+            layout.scale * LOG2_E,
+            layout.max_template,
+            layout.max_context,
+            tiles_per_split,
+            num_rows,
+            IS_SPLIT=num_splits > 1,
+            HAS_DESCRIPTORS=has_descriptors,
+            **_constants(tensors, layout, tiles),
+        )
+        if num_splits > 1:
+            block_s = next_power_of_2(num_splits)
+            block_l = max(1, MERGED_ROWS // block_s)
+            merge_kernel[(cdiv(num_rows, block_l),)](
+                part,
+                part_lse,
+                out,
+                lse,
+                num_splits,
+                num_rows,
+                E=q.shape[-1],
+                BLOCK_S=block_s,
+                BLOCK_L=block_l,
+                BLOCK_E=work.block_e,
+                num_warps=4,
+                enable_fp_fusion=True,
+            )
+    return out, lse
+
+
+def _backward(
+    tensors: tuple[Tensor, ...],
+    out: Tensor,
+    lse: Tensor,
+    d_out: Tensor,
+    layout: Layout,
+    needs_keys: bool,
+) -> tuple[Tensor | None, ...]:
+    q = tensors[0]
+    work, device = _work(tensors, layout), device_of(q.device)
+    dq, *d_keys = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in tensors)
+    delta = torch.empty_like(lse)
+    for_queries, for_keys = gradient_tiles(work, device)
+    num_kv_heads = tensors[3].shape[-2]
+    max_context_tiles, max_template_tiles = (cdiv(num, for_keys.block_n) for num in work.num_keys)
+    d_out = d_out.contiguous()
+    more = (*layout[:5], *_strides(tensors), layout.scale, layout.scale * LOG2_E)
+    with _on(q):
+        if dq.numel():
+            tiles_m = cdiv(work.num_queries, for_queries.block_m)
+            query_gradient_kernel[(tiles_m, num_kv_heads, layout.num_rows)](
+                *tensors,
+                out,
+                lse,
+                d_out,
+                dq,
+                delta,
+                *more,
+                layout.max_template,
+                layout.max_context,
+                **_constants(tensors, layout, for_queries),
+            )
+        if not needs_keys:
+            return dq, None, None, None, None
+        tiles_n = max_context_tiles + max_template_tiles
+        if tiles_n and layout.num_rows:
+            key_gradient_kernel[(tiles_n, num_kv_heads, layout.num_rows)](
+                *tensors,
+                lse,
+                d_out,
+                delta,
+                *d_keys,
+                *more,
+                layout.max_template,
+                layout.max_context,
+                max_context_tiles,
+                **_constants(tensors, layout, for_keys),
+            )
+    return dq, *d_keys
+
+
+def _work(tensors: tuple[Tensor, ...], layout: Layout) -> Work:
+    q, num_kv_heads = tensors[0], tensors[3].shape[-2]
+    return Work(
+        layout.num_rows * num_kv_heads,
+        layout.max_template * (q.shape[-2] // num_kv_heads),
+        (layout.max_context, layout.max_template),
+        max(16, next_power_of_2(q.shape[-1])),
+        q.dtype == torch.float32,
+        layout.has_groups,
+    )
+
+
+def _constants(tensors: tuple[Tensor, ...], layout: Layout, tiles: Tiles) -> dict[str, Any]:
+    q, num_kv_heads = tensors[0], tensors[3].shape[-2]
+    return {
+        "G": num_kv_heads,
+        "R": q.shape[-2] // num_kv_heads,
+        "E": q.shape[-1],
+        "IS_TEMPLATE_PACKED": layout.is_template_packed,
+        "IS_CONTEXT_PACKED": layout.is_context_packed,
+        # Products of float32 in full: tensor cores would round to tf32.
+        "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32",
+        "BLOCK_M": tiles.block_m,
+        "BLOCK_N": tiles.block_n,
+        "BLOCK_E": max(16, next_power_of_2(q.shape[-1])),
+        "num_warps": tiles.num_warps,
+        "num_stages": tiles.num_stages,
+        "enable_fp_fusion": True,
+    }
+
+
+def _strides(tensors: tuple[Tensor, ...]) -> list[int]:
+    """Of each tensor those of rows, tokens and heads."""
+    found: list[int] = []
+    for x in tensors:
+        found += x.stride()[:3] if x.dim() == 4 else (0, *x.stride()[:2])
+    return found
+
+
+def _with_whole_heads(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _is_aligned(x: Tensor) -> bool:
+    """Whether the copy engine can read it: addresses in steps of 16 bytes."""
+    step = 16 // x.element_size()
+    return x.data_ptr() % 16 == 0 and all(stride % step == 0 for stride in x.stride()[:-1])
+
+
+def _scratch(num_bytes: int, alignment: int, stream: int | None) -> Tensor:
+    """Memory for the descriptors that a kernel writes."""
+    return torch.empty(num_bytes, dtype=torch.int8, device="cuda")
+
+
+def _on(x: Tensor) -> AbstractContextManager[Any]:
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()

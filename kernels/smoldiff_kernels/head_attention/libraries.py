@@ -1,0 +1,97 @@
+"""The join, and a library's attention: baselines, and what is left where Triton is not."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from smoldiff_kernels.head_attention.joined import joined, unjoined
+from smoldiff_kernels.head_attention.layout import Layout
+
+# Shapes: B rows, T template positions, K keys of context and template, N tokens and S positions of all rows, A query heads,
+# G key/value heads, E head width.
+
+
+def head_attention_sdpa(
+    q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
+) -> Tensor:
+    is_plain = layout.template_lengths is None and layout.context_lengths is None
+    if is_plain and not layout.has_groups:
+        # Without a mask, PyTorch may take its fastest kernels.
+        keys, values = (torch.cat(pair, 1) for pair in zip(context, template, strict=True))
+        out_BATE = torch.nn.functional.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            keys.transpose(1, 2),
+            values.transpose(1, 2),
+            scale=layout.scale,
+            enable_gqa=True,
+        )
+        return out_BATE.transpose(1, 2)
+    q_BTAE, k_BKGE, v_BKGE, sees_BTK = joined(q, context, template, layout)
+    repeats = q_BTAE.shape[2] // k_BKGE.shape[2]
+    has_key_BT1 = sees_BTK.any(-1, keepdim=True)
+    out_BATE = torch.nn.functional.scaled_dot_product_attention(
+        q_BTAE.transpose(1, 2),
+        k_BKGE.repeat_interleave(repeats, 2).transpose(1, 2),
+        v_BKGE.repeat_interleave(repeats, 2).transpose(1, 2),
+        # A query that sees nothing sees all instead, and is cleared: its softmax would be NaN.
+        attn_mask=(sees_BTK | ~has_key_BT1)[:, None],
+        scale=layout.scale,
+    )
+    out_BTAE = out_BATE.transpose(1, 2).masked_fill(~has_key_BT1[..., None], 0.0)
+    return unjoined(out_BTAE, q, layout)
+
+
+def head_attention_flash(
+    q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
+) -> Tensor:
+    """flash-attn's kernel for ragged rows. Raises ValueError for lengths of padded rows and for groups."""
+    flash_attn = import_module("flash_attn")  # only where somebody has built it
+    if layout.has_groups:
+        raise ValueError("impl='flash' knows no groups; use 'triton'")
+    starts_t = _starts(layout, q.device, is_template=True)
+    starts_c = _starts(layout, q.device, is_template=False)
+    flat_q = q.flatten(0, -3)
+    flat_c, flat_t = ([x.flatten(0, -3) for x in pair] for pair in (context, template))
+    num_c, num_t = len(flat_c[0]), len(flat_t[0])
+    # Context token n of row b moves behind the template's tokens of the rows before it; a position behind its row's context.
+    at_N = torch.arange(num_c, device=q.device)
+    at_N = at_N + starts_t[torch.bucketize(at_N, starts_c[1:], right=True)]
+    at_S = torch.arange(num_t, device=q.device)
+    at_S = at_S + starts_c[torch.bucketize(at_S, starts_t[1:], right=True) + 1]
+    order = torch.cat([at_N, at_S]).argsort()
+    keys, values = (torch.cat(pair)[order] for pair in zip(flat_c, flat_t, strict=True))
+    out: Tensor = flash_attn.flash_attn_varlen_func(
+        flat_q,
+        keys,
+        values,
+        cu_seqlens_q=starts_t,
+        cu_seqlens_k=starts_t + starts_c,
+        max_seqlen_q=layout.max_template,
+        max_seqlen_k=layout.max_template + layout.max_context,
+        softmax_scale=layout.scale,
+    )
+    return out.view(q.shape)
+
+
+def _starts(layout: Layout, device: torch.device, is_template: bool) -> Tensor:
+    """[B + 1] int32: where the rows of a side start."""
+    if is_template:
+        lengths, is_packed, most = (
+            layout.template_lengths,
+            layout.is_template_packed,
+            layout.max_template,
+        )
+    else:
+        lengths, is_packed, most = (
+            layout.context_lengths,
+            layout.is_context_packed,
+            layout.max_context,
+        )
+    if lengths is None:
+        return torch.arange(layout.num_rows + 1, dtype=torch.int32, device=device) * most
+    if not is_packed:
+        raise ValueError("impl='flash' takes packed or full rows; pack them, or use 'triton'")
+    return lengths
