@@ -275,9 +275,9 @@ def merge_segments(
     class_at = row * (num_classes + num_extra)
     if HAS_SETS:
         is_class = number < num_classes
-        shown = tl.where(best_score == float("-inf"), -1, best_token)
+        class_token = tl.where(best_score == float("-inf"), -1, best_token)
         tl.store(class_score_out_ptr + class_at + number, best_score, mask=is_class)
-        tl.store(class_token_out_ptr + class_at + number, shown, mask=is_class)
+        tl.store(class_token_out_ptr + class_at + number, class_token, mask=is_class)
         if HAS_NOISE:
             tl.store(class_logit_out_ptr + class_at + number, best_logit, mask=is_class)
     if is_whole:
