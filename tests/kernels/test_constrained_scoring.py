@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import kernel_checks as checks  # first: it chooses Triton's interpreter where there is no GPU
@@ -510,6 +514,54 @@ def test_tiles_fit_a_gpu_of_this_kind() -> None:
     assert tiles_for(200, 10**5, None, False, 2) is not None
     assert tiles_for(1, 100, 64, False, 2).block_places == 64
     assert tiles_for(128, 10**5, 32, False, 4).shared_bytes(4) <= 99 * 1024
+
+
+COMPILE = """
+from itertools import product
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from smoldiff_kernels.constrained_scoring.kernel import merge_segments, score_segments
+
+
+def compiled(kernel, types, constants):
+    names = kernel.arg_names
+    signature = {n: "constexpr" if n in constants else types.get(n, "i32") for n in names}
+    at = {(names.index(n),): value for n, value in constants.items()}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n.endswith(("ptr", "stride"))}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=at, attrs=aligned)
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4, "num_stages": 3})
+
+
+floats = ("temperature", "top", "total", "logit", "won", "extra", "lse_out", "all_lse_out", "log_prob_out",
+          "class_score_out", "class_logit_out")
+types = {f"{n}_ptr": "*fp32" for n in floats}
+types |= {f"{n}_ptr": "*i32" for n in ("token", "mask", "best", "set", "first", "entry")}
+types |= {f"{n}_ptr": "*i64" for n in ("seed", "token_out", "class_token_out")}
+types |= {f"{n}_ptr": "*bf16" for n in ("hidden", "lm_head")}
+tile = {"HIDDEN_SIZE": 256, "BLOCK_PLACES": 128, "BLOCK_ROWS": 16, "BLOCK_HIDDEN": 64, "SEGMENT": 32}
+for tokens, mask, noise in ((True, False, False), (True, False, True), (False, True, False)):
+    kind = {"HAS_TOKENS": tokens, "HAS_MASK": mask, "HAS_NOISE": noise}
+    code = compiled(score_segments, types, tile | kind).asm["ptx"]
+    loads, product_at = code.count("cp.async.cg"), code.index("wgmma")
+    ahead = code[:product_at].count("cp.async.cg")
+    assert 0 < ahead < loads, f"{kind}: no loads run ahead of the products"
+for sets, extra, noise in product((False, True), repeat=3):
+    kind = {"HAS_SETS": sets, "HAS_EXTRA": extra, "HAS_NOISE": noise, "BLOCK": 64, "BLOCK_EXTRA": 2}
+    compiled(merge_segments, types, kind)
+"""
+
+
+def test_kernels_compile_for_hopper_and_load_ahead(tmp_path: Path) -> None:
+    """The interpreter takes what the compiler refuses, and a loop that it cannot pipeline is slow without a word."""
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    ran = subprocess.run(
+        [sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
 
 
 @pytest.mark.gpu

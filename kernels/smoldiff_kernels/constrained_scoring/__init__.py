@@ -74,11 +74,12 @@ def constrained_scoring(
 
     Of equal scores the lowest token id wins. NaN and +inf are not allowed. Products are summed in float32; "triton" keeps
     them so, "reference" rounds logits to the dtype of its inputs as a matrix product does, which may make other tokens
-    equal: both are within the error of a plain matrix product. "triton" is two launches without host synchronisation, so
-    a CUDA graph can hold it; it reads a tensor for everything that changes from call to call.
+    equal: both are within the error of a plain matrix product. "triton" is two launches (a third fills in set_N where it
+    is left out) without host synchronisation, so a CUDA graph can hold it; it reads a tensor for everything that changes from call to call.
 
     Floor: one read of the R LM head rows (R = V, or the tokens of the sets), R * H * size of the dtype in bytes, and 2 * N *
-    R * H operations. Partial results add up to 24 * N * R / segment bytes, see `token_sets` (a mask: segment is 128 or 256).
+    R * H operations. Partial results are written and read: 24 * N * R / segment bytes, 40 with noise; without sets a segment
+    is a tile of 128 or 256 LM head rows.
 
     Raises TypeError and ValueError for dtypes, devices and shapes that do not fit together. Set numbers are not looked at.
     """

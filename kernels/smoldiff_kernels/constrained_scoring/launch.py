@@ -40,8 +40,9 @@ class Tiles:
         return rows * self.block_hidden * element_bytes * self.num_stages
 
 
-# By rows of hidden states of a tile. From counts, compiled for sm_90 without spilled registers but not yet timed: 100 to 200
-# KiB in flight on each multiprocessor, tiles so tall that reading the hidden states again stays below half of the LM head.
+# By rows of hidden states of a tile. From counts and the code for sm_90, not yet from times: 100 to 200 KiB in flight on each
+# multiprocessor, tiles so tall that reading the hidden states again stays below half of the LM head, no or few (16 bytes)
+# spilled registers.
 # Measured values belong here.
 PLAIN = {
     16: Tiles(128, 16, 128, num_warps=4, num_stages=3, programs_per_sm=2),
@@ -49,7 +50,7 @@ PLAIN = {
     64: Tiles(256, 64, 64, num_warps=8, num_stages=4, programs_per_sm=1),
     128: Tiles(256, 128, 64, num_warps=8, num_stages=4, programs_per_sm=1),
 }
-# Noise takes twice the registers.
+# Noise takes twice the registers; at 128 rows some (160 bytes) are spilled outside of the products.
 NOISY = PLAIN | {
     64: Tiles(128, 64, 128, num_warps=8, num_stages=4, programs_per_sm=1),
     128: Tiles(128, 128, 64, num_warps=16, num_stages=4, programs_per_sm=1),
@@ -131,10 +132,11 @@ def constrained_scoring_triton(
     if num_rows == 0:
         return found
 
-    partial_shape = (num_rows, num_segments)
-    score_NT, total_NT = torch.empty(partial_shape, **floats), torch.empty(partial_shape, **floats)
-    best_NT = torch.empty(partial_shape, dtype=torch.int32, device=device)
-    logit_NT = torch.empty(partial_shape, **floats) if has_noise else None
+    partial_NT = [
+        torch.empty((num_rows, num_segments), **floats) for _ in range(4 if has_noise else 2)
+    ]
+    top_NT, total_NT, logit_NT, won_NT = partial_NT + [None] * (4 - len(partial_NT))
+    best_NT = torch.empty((num_rows, num_segments), dtype=torch.int32, device=device)
     hidden_NH = hidden_NH if hidden_NH.stride(1) == 1 else hidden_NH.contiguous()
     mask_NW = mask_NW if mask_NW is None or mask_NW.stride(1) == 1 else mask_NW.contiguous()
     extra_NX = extra_NX if extra_NX is None or extra_NX.stride(1) == 1 else extra_NX.contiguous()
@@ -152,10 +154,11 @@ def constrained_scoring_triton(
                 mask_NW,
                 seed_N,
                 temperature_N,
-                score_NT,
                 best_NT,
+                top_NT,
                 total_NT,
                 logit_NT,
+                won_NT,
                 num_rows,
                 num_places,
                 num_segments,
@@ -175,10 +178,11 @@ def constrained_scoring_triton(
                 num_stages=tiles.num_stages,
             )
         merge_segments[(num_rows, num_classes + 1)](
-            score_NT,
             best_NT,
+            top_NT,
             total_NT,
             logit_NT,
+            won_NT,
             set_N if set_N is None else set_N.contiguous(),
             None if sets is None else sets.first_AC,
             None if sets is None else sets.entry_E,
