@@ -90,8 +90,9 @@ def token_sets(
     token_ids: the ids of each set, [U] integers, each at most once; perhaps none. classes: the class of each of them, [U]
     from 0; left out, a set is one class. A class with one token each returns the logits of these tokens.
     vocab_size: V, to have all V tokens read, for `all_lse_N`; left out, only those of some set are.
-    segment: padding costs up to `segment` - 1 places for every class of the common refinement of all sets, which are
-    computed but not read; partial results take 12 bytes a row and segment, written and read. For measuring.
+    segment: for measuring. Every class of the common refinement of all sets is padded with up to `segment` - 1 places, which
+    are computed but not read; partial results take 12 bytes a row and segment, written and read. Where the sets have so
+    little in common that `len(token_S)` comes to several V, make sets and calls apart.
 
     Raises ValueError where ids or classes are out of range, an id stands twice, or there is no set.
     """
