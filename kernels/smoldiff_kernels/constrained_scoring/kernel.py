@@ -1,0 +1,336 @@
+"""Constrained scoring in Triton: the best of each segment of LM head rows, then the best of all segments.
+
+With N rows (128 at most here), H = 2048, R = V = 128,256 LM head rows, bf16, on an H200 (4.27 TB/s, 690 TFLOP/s):
+
+LM head        R * H * 2       = 525 MB    122 us   each row once: a tile holds all N rows of hidden states
+hidden states  R / block_places * N * H * 2, from the L2 cache: 66 MB at 16 rows (tiles of 128), 263 MB at 128 (of 256)
+products       2 * N * R * H   = 67 GFLOP   97 us   at 128 rows, beside the loads
+epilogue       16 instructions a logit in the code for sm_90, 24 with segments of 32: 16.4 M logits at 128 rows are
+               9 to 13 us of all issue slots, beside the loads of the next tile. Noise: 120, so 66 us at 128 rows, 8 at 16
+partial        3 numbers of 4 bytes a row and segment (5 with noise), written, then read: 0.8 MB at 128 rows with tiles of
+               256 as segments, 6.2 MB with segments of 32 places: 3 us
+
+No logit leaves the registers. Tiles follow each other in one loop, so that loads run ahead over the end of a tile.
+"""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# Triton gives parameters their types when it compiles.
+
+from __future__ import annotations
+
+import math
+
+import triton
+import triton.language as tl
+
+from smoldiff_kernels.constrained_scoring.noise import (
+    KEY_STEP,
+    MAX_UNIFORM,
+    MULTIPLIER,
+    NUM_ROUNDS,
+)
+
+# Shapes: T segments of S places each, N rows, K hidden sizes.
+
+_MULTIPLIER = tl.constexpr(MULTIPLIER)
+_KEY_STEP = tl.constexpr(KEY_STEP)
+_NUM_ROUNDS = tl.constexpr(NUM_ROUNDS)
+_MAX_UNIFORM = tl.constexpr(MAX_UNIFORM)
+_LOG2_E = tl.constexpr(math.log2(math.e))
+_NO_TOKEN = tl.constexpr(0x7FFFFFFF)
+"""Greater than every token id, so that it loses every tie."""
+
+
+@triton.jit
+def _random_words(token, seed):
+    """The first word of Philox2x32-10, counter (token, high half of the seed), key the low half."""
+    first = token.to(tl.uint32)
+    second = (seed >> 32).to(tl.uint32)
+    key = seed.to(tl.uint32)
+    for _ in tl.static_range(_NUM_ROUNDS):
+        product = first.to(tl.uint64) * _MULTIPLIER
+        first = (product >> 32).to(tl.uint32) ^ key ^ second
+        second = product.to(tl.uint32)
+        key = (key.to(tl.uint64) + _KEY_STEP).to(tl.uint32)
+    return first
+
+
+@triton.jit
+def _exponentials(token, seed):
+    """Exponential noise, the negative logarithm of which is Gumbel noise. Small numbers keep all their bits."""
+    word = _random_words(token, seed)
+    u = tl.minimum((word.to(tl.float32) + 0.5) * 2.3283064365386963e-10, _MAX_UNIFORM)
+    series = u * (1.0 + u * (0.5 + u * (0.33333334 + u * 0.25)))
+    return tl.where(u < 0.015625, series, -tl.log(1.0 - u))
+
+
+@triton.jit(do_not_specialize=["num_rows", "num_places", "num_segments", "num_words"])
+def score_segments(
+    hidden_ptr,
+    lm_head_ptr,
+    token_ptr,
+    mask_ptr,
+    seed_ptr,
+    temperature_ptr,
+    best_ptr,
+    top_ptr,
+    total_ptr,
+    logit_ptr,
+    won_ptr,
+    num_rows,
+    num_places,
+    num_segments,
+    num_words,
+    hidden_stride,
+    lm_head_stride,
+    mask_stride,
+    HIDDEN_SIZE: tl.constexpr,
+    HAS_TOKENS: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    HAS_NOISE: tl.constexpr,
+    SEGMENT: tl.constexpr,
+    BLOCK_PLACES: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_HIDDEN: tl.constexpr,
+):
+    """[N, T] of each segment: the largest logit, the sum of exp(logit - largest), and the token with the best score. With
+    noise also its logit, and `won`: the best score is the largest logit - log(won)."""
+    NUM_STEPS: tl.constexpr = (HIDDEN_SIZE + BLOCK_HIDDEN - 1) // BLOCK_HIDDEN
+    NUM_SEGMENTS: tl.constexpr = BLOCK_PLACES // SEGMENT
+    program = tl.program_id(0)
+    num_programs = tl.num_programs(0)
+    num_row_blocks = tl.cdiv(num_rows, BLOCK_ROWS)
+    num_tiles = tl.cdiv(num_places, BLOCK_PLACES) * num_row_blocks
+    logits = tl.zeros((BLOCK_PLACES, BLOCK_ROWS), tl.float32)
+    tokens = tl.full((BLOCK_PLACES,), -1, tl.int32)
+    for step in range(tl.cdiv(num_tiles - program, num_programs) * NUM_STEPS):
+        tile = program + step // NUM_STEPS * num_programs
+        block = tile // num_row_blocks  # tiles that share LM head rows run side by side
+        places = block * BLOCK_PLACES + tl.arange(0, BLOCK_PLACES)
+        rows = tile % num_row_blocks * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+        is_row = rows < num_rows
+        if HAS_TOKENS:
+            if step % NUM_STEPS == 0:
+                tokens = tl.load(token_ptr + places, mask=places < num_places, other=-1)
+            is_token = tokens >= 0
+        else:
+            tokens = places
+            is_token = places < num_places
+        ks = step % NUM_STEPS * BLOCK_HIDDEN + tl.arange(0, BLOCK_HIDDEN)
+        is_weight, is_state = is_token[:, None], is_row[:, None]
+        if HIDDEN_SIZE % BLOCK_HIDDEN:
+            is_weight = is_weight & (ks < HIDDEN_SIZE)[None, :]
+            is_state = is_state & (ks < HIDDEN_SIZE)[None, :]
+        weight_at = lm_head_ptr + tokens.to(tl.int64)[:, None] * lm_head_stride + ks[None, :]
+        state_at = hidden_ptr + rows.to(tl.int64)[:, None] * hidden_stride + ks[None, :]
+        weights = tl.load(weight_at, mask=is_weight, other=0.0)
+        states = tl.load(state_at, mask=is_state, other=0.0)
+        logits = tl.dot(weights, states.T, logits, input_precision="ieee")
+
+        if step % NUM_STEPS == NUM_STEPS - 1:
+            # Loaded again, under another name: carried from here to the loads of the next tile, they would end the
+            # running ahead (the compiler says nothing); carried from the tile's first step to here, they cost registers.
+            ids = places
+            if HAS_TOKENS:
+                ids = tl.load(token_ptr + places, mask=places < num_places, other=-1)
+            is_allowed = is_token[:, None]
+            if HAS_MASK:
+                words = block * (BLOCK_PLACES // 32) + tl.arange(0, BLOCK_PLACES // 32)
+                word_at = mask_ptr + rows.to(tl.int64)[None, :] * mask_stride + words[:, None]
+                is_word = (words < num_words)[:, None] & is_row[None, :]
+                bits = tl.load(word_at, mask=is_word, other=0)[:, None, :]
+                bits = bits >> tl.arange(0, 32)[None, :, None] & 1
+                is_allowed = is_allowed & (tl.reshape(bits, (BLOCK_PLACES, BLOCK_ROWS)) != 0)
+            if HAS_NOISE:
+                temperature = tl.load(temperature_ptr + rows, mask=is_row, other=0.0)
+                is_greedy = temperature == 0.0
+                logits = logits / tl.where(is_greedy, 1.0, temperature)[None, :]
+            logits = tl.where(is_allowed, logits, float("-inf"))
+            logits_TSN = tl.reshape(logits, (NUM_SEGMENTS, SEGMENT, BLOCK_ROWS))
+            tokens_TSN = tl.reshape(ids, (NUM_SEGMENTS, SEGMENT))[:, :, None]
+            top = tl.max(logits_TSN, 1)
+            is_none = top == float("-inf")
+            finite_top = tl.where(is_none, 0.0, top)
+            p_TSN = tl.exp2(logits_TSN * _LOG2_E - (finite_top * _LOG2_E)[:, None, :])
+            segments = block * NUM_SEGMENTS + tl.arange(0, NUM_SEGMENTS)
+            at = rows.to(tl.int64)[None, :] * num_segments + segments[:, None]
+            is_out = is_row[None, :] & (segments < num_segments)[:, None]
+            if HAS_NOISE:
+                # logit + Gumbel is largest where exponential / p is least; so a token costs one logarithm, not two.
+                seed = tl.load(seed_ptr + rows, mask=is_row, other=0)
+                race_TSN = tl.exp2((finite_top * _LOG2_E)[:, None, :] - logits_TSN * _LOG2_E)
+                race_TSN *= _exponentials(tokens_TSN, seed[None, None, :])
+                race_TSN = tl.where(is_greedy[None, None, :], -logits_TSN, race_TSN)
+                won = tl.min(race_TSN, 1)
+                best = tl.min(tl.where(race_TSN == won[:, None, :], tokens_TSN, _NO_TOKEN), 1)
+                logit_TSN = tl.where(tokens_TSN == best[:, None, :], logits_TSN, float("-inf"))
+                tl.store(logit_ptr + at, tl.max(logit_TSN, 1), mask=is_out)
+                won = tl.where(is_greedy[None, :] | is_none, 1.0, won)
+                tl.store(won_ptr + at, won, mask=is_out)
+            else:
+                best = tl.min(tl.where(logits_TSN == top[:, None, :], tokens_TSN, _NO_TOKEN), 1)
+            tl.store(best_ptr + at, best, mask=is_out)
+            tl.store(top_ptr + at, top, mask=is_out)
+            tl.store(total_ptr + at, tl.sum(p_TSN, 1), mask=is_out)
+            logits = tl.zeros((BLOCK_PLACES, BLOCK_ROWS), tl.float32)
+
+
+@triton.jit
+def _added(top, total, found_top, found_total):
+    """total * exp(top) + found_total * exp(found_top), lane by lane, as a top and a total."""
+    new_top = tl.maximum(top, found_top)
+    finite_top = tl.where(new_top == float("-inf"), 0.0, new_top)
+    return new_top, total * tl.exp(top - finite_top) + found_total * tl.exp(found_top - finite_top)
+
+
+@triton.jit
+def _lse(top, total):
+    """The logarithm of the sum of total * exp(top) over all lanes."""
+    whole = tl.max(top, 0)
+    is_none = whole == float("-inf")
+    finite_whole = tl.where(is_none, 0.0, whole)
+    sums = tl.sum(total * tl.exp(top - finite_whole), 0)
+    return whole + tl.log(tl.where(is_none, 1.0, sums))
+
+
+@triton.jit
+def _sum_of(lse, other):
+    """Log-sum-exp of both."""
+    top = tl.maximum(lse, other)
+    finite_top = tl.where(top == float("-inf"), 0.0, top)
+    return top + tl.log(1.0 + tl.exp(tl.minimum(lse, other) - finite_top))
+
+
+@triton.jit
+def _one_of(score, token, logit):
+    """The best of all lanes."""
+    best_score = tl.max(score, 0)
+    best_token = tl.min(tl.where(score == best_score, token, _NO_TOKEN), 0)
+    best_logit = tl.max(tl.where(token == best_token, logit, float("-inf")), 0)
+    return best_score, best_token, best_logit
+
+
+@triton.jit(do_not_specialize=["num_segments", "num_classes", "num_extra"])
+def merge_segments(
+    best_ptr,
+    top_ptr,
+    total_ptr,
+    logit_ptr,
+    won_ptr,
+    set_ptr,
+    first_ptr,
+    entry_ptr,
+    extra_ptr,
+    seed_ptr,
+    temperature_ptr,
+    token_out_ptr,
+    log_prob_out_ptr,
+    lse_out_ptr,
+    all_lse_out_ptr,
+    class_score_out_ptr,
+    class_token_out_ptr,
+    class_logit_out_ptr,
+    num_segments,
+    num_classes,
+    num_extra,
+    vocab_size,
+    extra_stride,
+    HAS_SETS: tl.constexpr,
+    HAS_EXTRA: tl.constexpr,
+    HAS_NOISE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BLOCK_EXTRA: tl.constexpr,
+):
+    """Program (row, class): the best of a class's segments; program (row, number of classes): that of all of the set."""
+    row = tl.program_id(0).to(tl.int64)
+    number = tl.program_id(1)
+    is_whole = number == num_classes
+    start, stop = 0, num_segments
+    if HAS_SETS:
+        first_at = first_ptr + tl.load(set_ptr + row).to(tl.int64) * (num_classes + 1)
+        start = tl.load(first_at + tl.where(is_whole, 0, number))
+        stop = tl.load(first_at + tl.where(is_whole, num_classes, number + 1))
+    lanes = tl.arange(0, BLOCK)
+    score = tl.full((BLOCK,), float("-inf"), tl.float32)
+    logit = score
+    token = tl.full((BLOCK,), _NO_TOKEN, tl.int32)
+    top = score
+    total = tl.zeros((BLOCK,), tl.float32)
+    for at in range(start, stop, BLOCK):
+        segments = at + lanes
+        is_in = segments < stop
+        if HAS_SETS:
+            segments = tl.load(entry_ptr + segments, mask=is_in, other=0)
+        found_at = row * num_segments + segments
+        found_top = tl.load(top_ptr + found_at, mask=is_in, other=float("-inf"))
+        found_total = tl.load(total_ptr + found_at, mask=is_in, other=0.0)
+        top, total = _added(top, total, found_top, found_total)
+        found = found_top
+        if HAS_NOISE:
+            found = found_top - tl.log(tl.load(won_ptr + found_at, mask=is_in, other=1.0))
+        found_token = tl.load(best_ptr + found_at, mask=is_in, other=_NO_TOKEN)
+        is_better = (found > score) | ((found == score) & (found_token < token))
+        if HAS_NOISE:
+            found_logit = tl.load(logit_ptr + found_at, mask=is_in, other=float("-inf"))
+            logit = tl.where(is_better, found_logit, logit)
+        score = tl.where(is_better, found, score)
+        token = tl.where(is_better, found_token, token)
+    if not HAS_NOISE:
+        logit = score
+    best_score, best_token, best_logit = _one_of(score, token, logit)
+    class_at = row * (num_classes + num_extra)
+    if HAS_SETS:
+        is_class = number < num_classes
+        class_token = tl.where(best_score == float("-inf"), -1, best_token)
+        tl.store(class_score_out_ptr + class_at + number, best_score, mask=is_class)
+        tl.store(class_token_out_ptr + class_at + number, class_token, mask=is_class)
+        if HAS_NOISE:
+            tl.store(class_logit_out_ptr + class_at + number, best_logit, mask=is_class)
+    if is_whole:
+        lse = _lse(top, total)
+        all_lse = lse
+        if HAS_SETS:
+            top = tl.full((BLOCK,), float("-inf"), tl.float32)
+            total = tl.zeros((BLOCK,), tl.float32)
+            for at in range(0, num_segments, BLOCK):
+                segments = at + lanes
+                is_in = segments < num_segments
+                found_at = row * num_segments + segments
+                found_top = tl.load(top_ptr + found_at, mask=is_in, other=float("-inf"))
+                found_total = tl.load(total_ptr + found_at, mask=is_in, other=0.0)
+                top, total = _added(top, total, found_top, found_total)
+            all_lse = _lse(top, total)
+        if HAS_EXTRA:
+            columns = tl.arange(0, BLOCK_EXTRA)
+            is_extra = columns < num_extra
+            extra_at = extra_ptr + row * extra_stride + columns
+            extra = tl.load(extra_at, mask=is_extra, other=float("-inf")).to(tl.float32)
+            extra_token = vocab_size + columns
+            extra_score = extra
+            if HAS_NOISE:
+                temperature = tl.load(temperature_ptr + row)
+                extra = extra / tl.where(temperature == 0.0, 1.0, temperature)
+                noise = -tl.log(_exponentials(extra_token, tl.load(seed_ptr + row)))
+                extra_score = extra + tl.where(temperature == 0.0, 0.0, noise)
+            extra_lse = _lse(extra, tl.where(is_extra, 1.0, 0.0))
+            lse = _sum_of(lse, extra_lse)
+            all_lse = _sum_of(all_lse, extra_lse)
+            if HAS_SETS:
+                column_at = class_at + num_classes + columns
+                is_none = extra_score == float("-inf")
+                tl.store(class_score_out_ptr + column_at, extra_score, mask=is_extra)
+                shown = tl.where(is_none, -1, extra_token)
+                tl.store(class_token_out_ptr + column_at, shown, mask=is_extra)
+                if HAS_NOISE:
+                    tl.store(class_logit_out_ptr + column_at, extra, mask=is_extra)
+            top_score, top_token, top_logit = _one_of(extra_score, extra_token, extra)
+            is_better = top_score > best_score  # a token of the vocabulary has the lower id
+            best_score = tl.where(is_better, top_score, best_score)
+            best_token = tl.where(is_better, top_token, best_token)
+            best_logit = tl.where(is_better, top_logit, best_logit)
+        is_none = best_score == float("-inf")
+        log_prob = tl.where(is_none, float("-inf"), best_logit - tl.where(is_none, 0.0, lse))
+        tl.store(token_out_ptr + row, tl.where(is_none, -1, best_token))
+        tl.store(log_prob_out_ptr + row, log_prob)
+        tl.store(lse_out_ptr + row, lse)
+        tl.store(all_lse_out_ptr + row, all_lse)
