@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,8 +53,8 @@ def best_fill(
 
     `scores_BPU` are additive (log-probabilities), one column for each of `automaton.token_ids`; `null_BP` is the score of
     leaving a position unused. -inf forbids; NaN is not allowed. `fixed_BP` int64 holds what is decided: a token id, NULL,
-    or UNDECIDED. Sums are float32. Of equally good fillings the shorter is taken, then the lowest token id, position by
-    position. Where nothing fits, the score is -inf.
+    or UNDECIDED. Sums are float32; of the tokens that do the same from every state, only the best are summed. Of equally
+    good fillings the shorter is taken, then the lowest token id, position by position. Where nothing fits, the score is -inf.
     """
     scores_BPU, null_BP = scores_BPU.float(), null_BP.float()
     tables = _Tables.of(automaton, scores_BPU.device)
@@ -65,8 +66,9 @@ def best_fill(
             null_BP.new_full((B, P), NULL, dtype=torch.long), null_BP.new_full((B,), _IMPOSSIBLE)
         )
     rest_BP = null_BP.flip(1).cumsum(1).flip(1)  # NULL from a position on
-    value_PBS = _values(_class_maxima(scores_BPU, tables), rest_BP, tables)
-    return Fill(_walk(scores_BPU, rest_BP, value_PBS, tables), value_PBS[0, :, 0])
+    best_BPC = _class_maxima(scores_BPU, tables)
+    value_PBS = _values(best_BPC, rest_BP, tables)
+    return Fill(_walk(scores_BPU, best_BPC, rest_BP, value_PBS, tables), value_PBS[0, :, 0])
 
 
 def k_best(
@@ -95,7 +97,7 @@ def k_best(
 
 @dataclass(frozen=True, eq=False)
 class _Tables:
-    """An automaton as tensors."""
+    """An automaton as tensors, with one more state, the last: dead, without a text or an edge."""
 
     token_ids_U: Tensor
     classes_U: Tensor
@@ -127,10 +129,10 @@ class _Tables:
         ids, classes, source, edge_class, target = (
             torch.from_numpy(column).to(device, torch.long) for column in columns
         )
-        degrees_S = torch.bincount(source, minlength=automaton.num_states)
+        degrees_S = torch.bincount(source, minlength=automaton.num_states + 1)
         first_S = torch.cat([degrees_S.new_zeros(1), degrees_S.cumsum(0)])
-        max_degree = int(degrees_S.max()) if len(degrees_S) else 0
-        accepts_S = torch.from_numpy(automaton.accepts).to(device)
+        max_degree = int(degrees_S.max())
+        accepts_S = torch.from_numpy(np.append(automaton.accepts, False)).to(device)
         return cls(
             ids,
             classes,
@@ -184,7 +186,9 @@ def _values(best_BPC: Tensor, rest_BP: Tensor, tables: _Tables) -> Tensor:
     return value_PBS
 
 
-def _walk(scores_BPU: Tensor, rest_BP: Tensor, value_PBS: Tensor, tables: _Tables) -> Tensor:
+def _walk(
+    scores_BPU: Tensor, best_BPC: Tensor, rest_BP: Tensor, value_PBS: Tensor, tables: _Tables
+) -> Tensor:
     """The tokens along the best way from the start, [B, P]."""
     B, P, _ = scores_BPU.shape
     tokens_BP = rest_BP.new_full((B, P), NULL, dtype=torch.long)
@@ -196,11 +200,12 @@ def _walk(scores_BPU: Tensor, rest_BP: Tensor, value_PBS: Tensor, tables: _Table
         is_open_B = is_open_B & ~ends_B
         if not is_open_B.any():
             break
-        target_BC = _targets(state_B, tables)
-        ahead_BC = value_PBS[p + 1].gather(1, target_BC.clamp(min=0))
-        ahead_BC = ahead_BC.masked_fill(target_BC < 0, _IMPOSSIBLE)
-        way_BU = scores_BPU[:, p] + ahead_BC.index_select(1, tables.classes_U)
-        column_B = way_BU.max(1).indices  # the first of equals
+        target_BC, best_BC = _targets(state_B, tables), best_BPC[:, p]
+        way_BC = best_BC + value_PBS[p + 1].gather(1, target_BC)
+        # how far each token is behind the best of a class that a best way takes
+        best_BC = best_BC.masked_fill(way_BC != value_B[:, None], -_IMPOSSIBLE)
+        behind_BU = best_BC.index_select(1, tables.classes_U).sub_(scores_BPU[:, p])
+        column_B = behind_BU.min(1).indices  # the first of equals
         tokens_BP[:, p] = torch.where(is_open_B, tables.token_ids_U[column_B], NULL)
         next_B = target_BC.gather(1, tables.classes_U[column_B][:, None])[:, 0]
         state_B = torch.where(is_open_B, next_B, state_B)
@@ -208,12 +213,13 @@ def _walk(scores_BPU: Tensor, rest_BP: Tensor, value_PBS: Tensor, tables: _Table
 
 
 def _targets(state_B: Tensor, tables: _Tables) -> Tensor:
-    """The state behind each class, -1 where it is not allowed, [B, C]: some rows of the automaton as a table."""
+    """The state behind each class, dead where it is not allowed, [B, C]: some rows of the automaton as a table."""
     first_B = tables.first_S[state_B]
     edge_BD = first_B[:, None] + torch.arange(tables.max_degree, device=state_B.device)
     is_own_BD = edge_BD < tables.first_S[state_B + 1][:, None]
     edge_BD = edge_BD.clamp(max=len(tables.source_E) - 1)
     # one more column takes what lies behind the edges of a state
     class_BD = torch.where(is_own_BD, tables.class_E[edge_BD], tables.num_classes)
-    target_BC = state_B.new_full((len(state_B), tables.num_classes + 1), -1)
+    dead = len(tables.accepts_S) - 1
+    target_BC = state_B.new_full((len(state_B), tables.num_classes + 1), dead)
     return target_BC.scatter_(1, class_BD, tables.target_E[edge_BD])[:, :-1]

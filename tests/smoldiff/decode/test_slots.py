@@ -128,6 +128,14 @@ def test_ties_go_to_the_shorter_text_then_to_the_lowest_ids():
     assert fill.tokens_BP.tolist() == [[0, 1, 0]]
 
 
+def test_the_best_token_of_its_class_is_taken_where_sums_round_to_the_same():
+    automaton = token_automaton(make_dfa([(0, b"ab", 1)], {1}), SMALL, max_tokens=4)
+    null_BP = torch.full((1, 2), -1e8)
+    for scores in ([0.25, 0.5], [0.5, 0.25], [0.5, 0.5]):
+        fill = best_fill(torch.tensor([[scores, scores]]), null_BP, automaton)
+        assert fill.tokens_BP.tolist() == [[int(np.argmax(scores)), NULL]]
+
+
 def test_what_has_no_filling_scores_minus_infinity():
     automaton = AUTOMATA["a then b", 0, None]
     scores_BPU, null_BP = random_scores(0, 3, 2, len(automaton.token_ids))
