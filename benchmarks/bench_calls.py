@@ -1,12 +1,12 @@
 """Whole calls: how right, how fast, and how many tokens a draft gets right. All systems in one run, side by side.
 
     python benchmarks/bench_calls.py --data dev.jsonl.gz --limit 300 --drafters scaffold,parallel+copy,diffusion+copy \\
-        --steps 1,4 --skip-forced --peers xgrammar,llguidance --by-source --threads 1 --out rows.jsonl
+        --steps 1,2,4 --skip-forced --peers xgrammar,llguidance --by-source --threads 1 --out rows.jsonl
 
 The baseline is `ar`: one base pass a token under the same grammar. What a head adds is measured against
 `verified:parallel+copy`, the best drafter without one. Systems with a head: the drafter diffusion+copy, and mode
-"diffusion", one system a number of denoise --steps. Systems take turns example by example, in an order
-that rotates, after a warm-up on other examples. Tools are compiled before the clock starts, and that time is its own
+"diffusion", one system a number of --steps, and one a number of --denoise steps in a single step. Systems take turns
+example by example, in an order that rotates, after a warm-up on other examples. Tools are compiled before the clock starts, and that time is its own
 line. --limit takes the first rows of a shuffle by --seed, so that they stand for the whole file.
 
 The table goes to stderr; the JSON lines, one a system (and source), to --out or stdout.
@@ -63,7 +63,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--modes", type=split, help="default: ar, verified, and diffusion where there is a head")
     add("--drafters", type=split, help="of mode verified; default: parallel+copy, diffusion+copy")
-    add("--steps", type=counts, default=[1, 4], help="of mode diffusion, a system each")
+    add("--steps", type=counts, default=[1, 2, 4], help="of mode diffusion, a system each")
+    add("--denoise", type=counts, default=[], help="denoise steps of one step, a system each")
     add("--peers", type=split, default=[], help="any of " + ", ".join(HOMES))
     add("--skip-forced", action="store_true", help="also ar without the tokens the grammar forces")
     add("--by-source", action="store_true", help="also a table and rows for each source")
@@ -98,6 +99,7 @@ def wanted(model: smoldiff.Model, args: argparse.Namespace) -> Wanted:
         modes=args.modes or ["ar", "verified", *([WITH_HEAD] if has_head else [])],
         drafters=args.drafters or ["parallel+copy", *(["diffusion+copy"] if has_head else [])],
         steps=args.steps,
+        denoise=args.denoise,
         has_skip_forced=args.skip_forced,
         max_tokens=args.max_tokens,
     )

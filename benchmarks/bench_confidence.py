@@ -103,7 +103,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_head(parser)
     add = parser.add_argument
     add("--modes", type=split, help="default: verified, and diffusion where there is a head")
-    add("--steps", type=int, default=4, help="denoise steps of mode diffusion")
+    add("--steps", type=int, default=2, help="of mode diffusion")
     add("--fit", type=Path, help="examples to fit a calibration on; --limit holds for them too")
     add("--line", choices=["platt", "temperature"], default="platt", help="what is fitted")
     add("--store", type=Path, help="a head's folder; its calibrations become the fitted ones")

@@ -5,7 +5,7 @@
 Give the files of all data sets at once: a figure shows them together. What is drawn follows from the rows:
 
 by_mode.svg      base passes and milliseconds a call, by system
-by_steps.svg     exact calls against the denoise steps of mode "diffusion"
+by_steps.svg     exact calls against the steps of mode "diffusion"
 by_kind.svg      right tokens of the first draft by the kind of slot
 reliable.svg     how often values of a confidence are right
 """

@@ -58,7 +58,12 @@ def call(
     drafter: Annotated[
         str | None, typer.Option(help="scaffold, copy, parallel, diffusion, joined with +")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="denoise steps of the head")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="of mode diffusion: most passes of the base")
+    ] = None,
+    denoise_steps: Annotated[
+        int | None, typer.Option(help="passes of the head over one draft")
+    ] = None,
     tool_choice: Annotated[str, typer.Option(help="required, auto, or a tool's name")] = "required",
     temperature: Annotated[float | None, typer.Option(help="0 is greedy")] = None,
     seed: Annotated[int | None, typer.Option(help="makes sampling repeatable")] = None,
@@ -78,6 +83,7 @@ def call(
         mode=mode,
         drafter=drafter,
         steps=steps,
+        denoise_steps=denoise_steps,
         tool_choice=tool_choice,
         temperature=temperature,
         seed=seed,

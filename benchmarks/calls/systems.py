@@ -108,6 +108,8 @@ class Wanted:
     """For mode "verified"."""
     steps: Sequence[int] = ()
     """For mode "diffusion", a system each."""
+    denoise: Sequence[int] = ()
+    """Denoise steps for mode "diffusion" with one step, a system each."""
     has_skip_forced: bool = False
     max_tokens: int = 256
 
@@ -146,6 +148,10 @@ def _options(wanted: Wanted) -> dict[str, dict[str, Any]]:
             options |= {f"{mode}:{d}": {"mode": mode, "drafter": d} for d in wanted.drafters}
         elif mode == WITH_HEAD:
             options |= {f"{mode}:{n}": {"mode": mode, "steps": n} for n in wanted.steps}
+            options |= {
+                f"denoise:{n}": {"mode": mode, "steps": 1, "denoise_steps": n}
+                for n in wanted.denoise
+            }
         elif mode != AR:
             options[mode] = {"mode": mode}
     common = {"tool_choice": "required", "max_tokens": wanted.max_tokens}

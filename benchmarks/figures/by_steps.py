@@ -1,4 +1,4 @@
-"""Exact calls of mode "diffusion" against its denoise steps, with the base's own as the line to reach."""
+"""Exact calls of mode "diffusion" against its steps, with the base's own as the line to reach."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ MODE = "diffusion:"
 
 
 def by_steps(rows: Sequence[Row]) -> Figure | None:
-    """rows: of bench_calls.py. None where no system denoises."""
+    """rows: of bench_calls.py. None where there is no such system."""
     figure, ((axes,),) = new_figure(1, 1, INCHES_HIGH)
     all_steps: set[int] = set()
     for (name, group), colour in zip(by_data(rows).items(), COLOURS, strict=False):
@@ -36,7 +36,7 @@ def by_steps(rows: Sequence[Row]) -> Figure | None:
     axes.set_xticks(sorted(all_steps), [str(number) for number in sorted(all_steps)])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("denoise steps (log scale)")
+    axes.set_xlabel("steps: passes of the base, the prompt's among them (log scale)")
     axes.set_ylabel(f"exact calls (% of {rows[0]['n']} examples each)")
     figure.legend(loc="outside right upper")
     return figure

@@ -18,15 +18,18 @@ class CallOptions(TypedDict, total=False):
     """Keywords of `generate_call` and its relatives. None means: not given."""
 
     mode: str | None
-    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass. "diffusion": filled by the model's head
-    (or by `scorer`), valid, and confirmed by nobody."""
+    """"verified" (default): drafts, confirmed by the base. "ar": one token a pass. "diffusion": in a bounded number of
+    steps, the last filling of the model's head (or of `scorer`) confirmed by nobody; valid all the same."""
     scorer: Scorer | None
     """Mode "diffusion" only: what fills the answer instead of a head, such as `smoldiff.RandomScores(seed)`."""
     drafter: str | Sequence[str] | None
     """Any of "scaffold", "copy", "parallel", "diffusion", joined with "+". Default "diffusion+copy" where the model has a
     head, else "parallel+copy"."""
     steps: int | None
-    """Denoise steps of the head: 1 for drafts and 4 in mode "diffusion" by default."""
+    """Mode "diffusion" only: most passes of the base, the prompt's among them (default 2). In each step the base reads the
+    head's filling, keeps what it would have written itself, and the head fills the rest anew."""
+    denoise_steps: int | None
+    """Passes of the head over one filling, surest positions first (default 1)."""
     observer: Observer | None
     """Shown each draft, each denoise step and each verdict of the base, while one answer is written."""
     tool_choice: str | Mapping[str, Any] | None
@@ -78,7 +81,13 @@ def _check_diffusion(given: Mapping[str, Any]) -> None:
     if given.get("mode") != "diffusion":
         if "scorer" in given:
             raise RequestError("scorer belongs to mode='diffusion'; other modes take a drafter")
+        if "steps" in given:
+            raise RequestError(
+                "steps belongs to mode='diffusion'; other modes take as many as the base needs"
+            )
         return
+    if "scorer" in given and "steps" in given:
+        raise RequestError("steps are passes of a base, and a scorer has none; leave one out")
     for name in ("drafter", "temperature", "top_k", "top_p", "seed"):
         if name in given:
             raise RequestError(f"{name} belongs to modes that the base writes; leave it out")
@@ -115,6 +124,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "names joined with '+', or a list of names",
     ),
     "steps": (_is_int(1, 1 << 10), "a whole number >= 1"),
+    "denoise_steps": (_is_int(1, 1 << 10), "a whole number >= 1"),
     "observer": (
         lambda v: all(callable(getattr(v, name, None)) for name in METHODS),
         f"an object with the methods {', '.join(METHODS)} (smoldiff.decode.observer.Observer)",

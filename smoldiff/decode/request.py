@@ -43,7 +43,7 @@ from smoldiff.schema.limits import DEFAULT_LIMITS, Limits
 from smoldiff.schema.source import Source, read_source
 from smoldiff.template.fits import check_fits
 
-DEFAULT_STEPS = 4
+DEFAULT_STEPS = 2
 MAX_CALLS = 16
 """Most calls in one answer."""
 
@@ -61,7 +61,9 @@ class Plan:
     scorer: Scorer | None
     """Fills the answer in mode "diffusion"; None where the model's head does."""
     num_steps: int
-    """Denoise steps."""
+    """Passes of the base in mode "diffusion", the prompt's among them."""
+    num_denoise_steps: int
+    """Passes of the head a draft."""
     sampling: Sampling
     max_tokens: int
     skip_forced: bool
@@ -111,7 +113,8 @@ def plan(
         drafter={"verified": drafter, "diffusion": frozenset({"diffusion"})}.get(mode),
         mode=mode,
         scorer=given.get("scorer"),
-        num_steps=given.get("steps") or (DEFAULT_STEPS if mode == "diffusion" else 1),
+        num_steps=given.get("steps") or DEFAULT_STEPS,
+        num_denoise_steps=given.get("denoise_steps") or 1,
         sampling=Sampling(
             temperature=given.get("temperature") or 0.0,
             top_k=given.get("top_k") or 0,
@@ -250,7 +253,7 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
         choices,
         denoiser=Denoiser(head, model.tables, model.vocabulary, on_step),
         num_prompt=len(prompt_ids),
-        num_steps=plan.num_steps,
+        num_steps=plan.num_denoise_steps,
         observer=plan.observer,
     )
 

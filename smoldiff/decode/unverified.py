@@ -1,8 +1,13 @@
-"""Mode "diffusion": answers that a head or a scorer fills and no base verifies."""
+"""Mode "diffusion": answers in a bounded number of steps, whose last a head or a scorer fills and no base verifies.
+
+In each step the base reads what stands, and the head fills what is open. What the base reads and would have written
+itself stays; only the filling of the last step is left as it is.
+"""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from smoldiff.decode.answer import Answer
 from smoldiff.decode.asked import Asker
@@ -51,18 +56,18 @@ def _write_by(scorer: Scorer, model: Model, plan: Plan) -> CallResult:
 
 
 def _write_by_head(model: Model, plan: Plan, answer: Answer) -> CallResult:
-    """One pass of the base over the prompt and a sketch of the answer; the head writes what that does not settle."""
-    next(decode(model.base, [answer]), None)
+    """A pass of the base in each step, the first over the prompt and a sketch of the answer; the head writes the rest."""
+    for _ in islice(decode(model.base, [answer]), plan.num_steps):
+        pass
     if answer.outcome is not None:
         return finish(answer)
     began = time.perf_counter()
     assert isinstance(answer.drafter, HeadDrafter)
     scorer = HeadScorer(
-        answer.drafter.denoiser, Asker(model.vocabulary), plan.num_steps, plan.observer
+        answer.drafter.denoiser, Asker(model.vocabulary), plan.num_denoise_steps, plan.observer
     )
-    text = answer.scaffold_text()
-    begun = NO_PREFIX if text is None else Prefix(text, tuple(answer.ids))
-    scorer.look(*answer.drafter.look_back(answer.ids))
+    begun = _begun(answer)
+    scorer.look(*answer.drafter.look_back(begun.token_ids))
     try:
         written = _written(scorer, model, plan, begun, SLOT_TOKENS)
     except (InvalidCall, UnsupportedSchema, NotAPrefix):
@@ -80,6 +85,16 @@ def _write_by_head(model: Model, plan: Plan, answer: Answer) -> CallResult:
             result.calls, written.text, plan.scaffold, plan.form, sure, plan.calibration
         ),
     )
+
+
+def _begun(answer: Answer) -> Prefix:
+    """What the base itself has written, up to its last whole character."""
+    ids = list(answer.ids)
+    while True:
+        try:
+            return Prefix(answer.vocabulary.bytes_of(ids).decode(), tuple(ids))
+        except UnicodeDecodeError:
+            ids.pop()
 
 
 def _sure(written: Written, scorer: HeadScorer, by_base: Sure, num_begun: int) -> Sure:

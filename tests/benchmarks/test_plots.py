@@ -70,7 +70,9 @@ def test_each_benchmark_has_its_figures_with_axes_that_name_their_units(tmp_path
     assert "milliseconds a call, prefill included (mean)" in figures["by_mode.svg"]
     assert "dev, 300 examples" in figures["by_mode.svg"]
     assert "verified, diffusion+copy" in figures["by_mode.svg"]
-    assert "denoise steps (log scale)" in figures["by_steps.svg"]
+    assert (
+        "steps: passes of the base, the prompt's among them (log scale)" in figures["by_steps.svg"]
+    )
     assert "dev, plain AR" in figures["by_steps.svg"]
     assert "right tokens of a verified slot (mean)" in figures["by_kind.svg"]
     assert "fitted: ECE 0.100 (equal width 0.120)" in figures["reliable.svg"]

@@ -70,7 +70,17 @@ def head(tmp_path_factory):
 
 
 def test_a_head_fills_the_call_in_mode_diffusion(tools, head):
-    options = ["--mode", "diffusion", "--steps", "2", "--head", head, "--json"]
+    options = [
+        "--mode",
+        "diffusion",
+        "--steps",
+        "1",
+        "--denoise-steps",
+        "2",
+        "--head",
+        head,
+        "--json",
+    ]
     result = run("call", "--tools", tools, *options, "What is the weather in Paris?")
     assert result.exit_code == 0
     line = json.loads(result.stdout)

@@ -248,7 +248,7 @@ def test_a_head_repairs_in_mode_diffusion():
     torch.manual_seed(0)
     model = model.with_head(DiffusionHead.for_base(model, num_layers=1))
     call = {"name": "order", "arguments": {"city": "Oslo", "day": "noon"}}
-    result = smoldiff.repair(model, call, TOOLS, "today please", mode="diffusion", steps=2)
+    result = smoldiff.repair(model, call, TOOLS, "today please", mode="diffusion", steps=1)
     assert result.arguments["city"] == "Oslo"
     assert result.kept == ("/city",)
     assert result.stats.base_passes == 0

@@ -154,7 +154,9 @@ def with_head():
 @pytest.mark.parametrize("mode", ["verified", "diffusion"])
 def test_a_head_is_watched_step_by_step(with_head, kept, mode):
     observer = Watch(with_head.vocabulary, kept)
-    options = {"mode": mode, "steps": 2, "observer": observer}
+    options = {"mode": mode, "denoise_steps": 2, "observer": observer}
+    if mode == "diffusion":
+        options["steps"] = 1
     call = smoldiff.generate_call(with_head, SCHEMA, "Oslo for 3 days", **options)
     names = [name.split(",")[0] for name, _ in kept.frames]
     assert names[:5] == ["sketch", "verified", "draft 1", "step 1", "step 2"]

@@ -201,6 +201,7 @@ def test_an_answer_that_is_too_long_says_what_to_raise():
     ("options", "problem"),
     [
         ({"mode": "diffusion"}, "needs a head; load the model with one"),
+        ({"mode": "diffusion", "scorer": RandomScores(), "steps": 2}, "a scorer has none"),
         ({"scorer": RandomScores()}, "scorer belongs to mode='diffusion'"),
         ({"mode": "diffusion", "scorer": 3}, "an object with the methods decide and fill"),
         (

@@ -111,12 +111,37 @@ def test_given_arguments_stand_in_verified_and_diffusion(headed):
         assert call.arguments["city"] == "Oslo"
 
 
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("steps", [1, 2, 4])
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_diffusion_needs_no_pass_behind_the_prefill(headed, question, steps):
+def test_diffusion_takes_a_pass_a_step(headed, question, steps):
     call = smoldiff.generate_call(headed, TOOLS, question, mode="diffusion", steps=steps)
-    assert call.stats.base_passes == 0
+    assert call.stats.base_passes < steps
     assert call.name in ("book_table", "play_song")
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_with_steps_enough_diffusion_is_the_bases_own_answer(plain, headed, question):
+    expected = smoldiff.generate_call(plain, TOOLS, question, mode="ar")
+    options = {"mode": "diffusion", "steps": 1 + expected.stats.base_passes}
+    assert (
+        smoldiff.generate_call(headed, TOOLS, question, **options).token_ids == expected.token_ids
+    )
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_step_keeps_what_the_base_has_written(plain, headed, question):
+    expected = smoldiff.generate_call(plain, TOOLS, question, mode="ar").token_ids
+    for steps in range(1, 6):
+        found = smoldiff.generate_call(headed, TOOLS, question, mode="diffusion", steps=steps)
+        assert found.token_ids[:steps] == expected[:steps]
+
+
+@pytest.mark.parametrize("denoise_steps", [1, 4])
+@pytest.mark.parametrize("mode", ["verified", "diffusion"])
+def test_denoise_steps_are_passes_of_the_head(headed, mode, denoise_steps):
+    options = {"mode": mode, "denoise_steps": denoise_steps}
+    call = smoldiff.generate_call(headed, TOOLS, QUESTIONS[0], **options)
+    assert call.stats.head_passes >= denoise_steps
 
 
 def test_a_bare_schema_is_filled(headed):

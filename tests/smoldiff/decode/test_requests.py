@@ -182,6 +182,8 @@ def test_what_the_engine_cannot_express_is_decoded_under_a_superset_and_judged_a
         (RequestError, {"drafter": "magic"}, "drafter='magic': known are"),
         (RequestError, {"max_tokens": 0}, "max_tokens=0"),
         (RequestError, {"skip_forced": True}, "belongs to mode='ar'"),
+        (RequestError, {"steps": 2}, "steps belongs to mode='diffusion'"),
+        (RequestError, {"denoise_steps": 0}, "denoise_steps=0: expected a whole number >= 1"),
         (RequestError, {"temprature": 1}, "unknown option 'temprature'"),
         (RequestError, {"messages": []}, "messages is empty"),
         (InvalidSchema, {"schema": "{}"}, "json.loads"),
