@@ -17,10 +17,11 @@ from transformers import (
 )
 
 from smoldiff.decode.model import Model
-from smoldiff.head.inputs import MASK, SLOTS, Queries, Query
+from smoldiff.head.inputs import SLOTS, Queries, Query
 from smoldiff.head.memory import Memory
 from smoldiff.head.model import MAX_MATCH, DiffusionHead, Rows, Scores
 from smoldiff.head.taps import Taps
+from smoldiff.template.template import MASK
 
 SMALL = {
     "vocab_size": 300,  # more rows than the tokenizer has tokens, as padded checkpoints have

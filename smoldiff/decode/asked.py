@@ -8,11 +8,12 @@ from functools import lru_cache
 
 from smoldiff.decode.scores import Ask, Question
 from smoldiff.decode.seen import Anchor, Seen
-from smoldiff.head.inputs import DECISIONS, KINDS, MASK, MAX_NAME_TOKENS, SLOTS, Query
+from smoldiff.head.inputs import DECISIONS, KINDS, MAX_NAME_TOKENS, SLOTS, Query
 from smoldiff.scaffold.pieces import Branch, Language, Slot, holds_content
 from smoldiff.scaffold.style import SPACED
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
 from smoldiff.schema.pointers import escape, steps
+from smoldiff.template.template import MASK
 from smoldiff.template.vocabulary import Vocabulary
 
 KIND_IDS = {name: idx for idx, name in enumerate(KINDS)}

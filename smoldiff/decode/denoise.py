@@ -19,12 +19,13 @@ from torch import Tensor
 
 from smoldiff.decode.asked import SlotQueries
 from smoldiff.decode.walking import Walker
-from smoldiff.head.inputs import MASK, NO_TOKEN, Queries, Query
+from smoldiff.head.inputs import NO_TOKEN, Queries, Query
 from smoldiff.head.memory import Memory
 from smoldiff.head.model import MAX_MATCH, DiffusionHead, Encoded, Rows
 from smoldiff.head.tables import Tables
 from smoldiff.template.automaton import TokenAutomaton
 from smoldiff.template.languages import slot_automaton
+from smoldiff.template.template import MASK
 from smoldiff.template.token_classes import AutomatonTooLarge
 from smoldiff.template.vocabulary import Vocabulary
 

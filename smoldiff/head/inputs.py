@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smoldiff.template.template import MASK
+
 # Shapes: B rows, Q queries of each, L tokens of a name.
 
-MASK = -1
-"""Stands in `ids` for a token to be found."""
 NO_TOKEN = -1
 """Stands in `names` behind a name's last token."""
 MAX_NAME_TOKENS = 8

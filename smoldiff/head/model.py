@@ -16,18 +16,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from smoldiff.head.config import HeadConfig
-from smoldiff.head.inputs import (
-    KINDS,
-    MASK,
-    MAX_INDEX,
-    MAX_OFFSET,
-    NO_TOKEN,
-    Queries,
-)
+from smoldiff.head.inputs import KINDS, MAX_INDEX, MAX_OFFSET, NO_TOKEN, Queries
 from smoldiff.head.layers import HeadLayer, Norm, Rotary
 from smoldiff.head.memory import Memory
 from smoldiff.head.tables import Tables
 from smoldiff.head.tool_guess import ToolGuess
+from smoldiff.template.template import MASK
 
 # Shapes: B rows, Q queries, N tokens seen, S states of a token, H hidden size of the head, D of the base, L tokens of a
 # name, K rows picked out of [B, Q], V vocabulary of the base, M tokens of a history, C width of the pointer.

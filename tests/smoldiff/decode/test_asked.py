@@ -21,12 +21,13 @@ from smoldiff.decode.opening import FIRST_POSITIONS, first_positions, open_slots
 from smoldiff.decode.scores import Ask
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
-from smoldiff.head.inputs import DECISIONS, KINDS, MASK, MAX_NAME_TOKENS, SLOTS
+from smoldiff.head.inputs import DECISIONS, KINDS, MAX_NAME_TOKENS, SLOTS
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cost import Costs
 from smoldiff.scaffold.cursor import NO_CHOICES, Choices, Gap
 from smoldiff.scaffold.pieces import Slot
 from smoldiff.schema.nodes import Boolean, Enum, Integer, Number, Opaque, String
+from smoldiff.template.template import MASK
 from smoldiff.template.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of(byte_tokenizer([("a", "b"), ("ab", "c"), ('"', ",")]))

@@ -18,11 +18,12 @@ from smoldiff.decode.opening import open_slots
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
 from smoldiff.errors import SchemaError
-from smoldiff.head.inputs import MASK, NO_TOKEN
+from smoldiff.head.inputs import NO_TOKEN
 from smoldiff.head.model import MAX_MATCH, Rows
 from smoldiff.scaffold.budget import budget
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cursor import NO_CHOICES, Gap
+from smoldiff.template.template import MASK
 from smoldiff.template.vocabulary import Vocabulary
 
 TOKENIZER = byte_tokenizer([("a", "b"), ("1", "0"), ("2", "0"), ("20", "2")])

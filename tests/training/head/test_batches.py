@@ -5,8 +5,9 @@ import pytest
 import torch
 from made_targets import TOP_K, made_targets
 
-from smoldiff.head.inputs import MASK, NO_TOKEN
+from smoldiff.head.inputs import NO_TOKEN
 from smoldiff.scaffold.answer import CallStyle
+from smoldiff.template.template import MASK
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_training.head.batches import HeadBatches
 from smoldiff_training.head.collate import collate

@@ -10,10 +10,11 @@ import pytest
 from made_targets import ANSWERS, MAIL, PING, TOOLS, TRIP, made_target, made_targets
 
 from smoldiff.decode.asked import name_ids
-from smoldiff.head.inputs import DECISIONS, KINDS, MASK, NO_TOKEN, SLOTS
+from smoldiff.head.inputs import DECISIONS, KINDS, NO_TOKEN, SLOTS
 from smoldiff.head.model import MAX_MATCH
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.schema.pointers import steps
+from smoldiff.template.template import MASK
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_training.head.batches import Scaffolds
 from smoldiff_training.head.config import NoiseConfig

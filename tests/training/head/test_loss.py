@@ -10,10 +10,11 @@ from made_targets import made_targets, tiny_base
 from torch import nn
 
 from smoldiff.decode.denoise import Denoiser
-from smoldiff.head.inputs import MASK, Queries
+from smoldiff.head.inputs import Queries
 from smoldiff.head.model import DiffusionHead, Rows
 from smoldiff.head.taps import Taps
 from smoldiff.scaffold.answer import CallStyle
+from smoldiff.template.template import MASK
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_training.head.batches import Scaffolds
 from smoldiff_training.head.collate import collate

@@ -25,13 +25,14 @@ from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
 from smoldiff.decode.tool_guessing import guess_arrays
 from smoldiff.errors import SmoldiffError
-from smoldiff.head.inputs import MASK, NO_TOKEN, Query
+from smoldiff.head.inputs import NO_TOKEN, Query
 from smoldiff.head.model import MAX_MATCH
 from smoldiff.scaffold.cost import Costs
 from smoldiff.scaffold.cursor import Choices, Gap, NotAPrefix, Remainder
 from smoldiff.scaffold.pieces import Repeat, Slot
 from smoldiff.scaffold.scaffold import Scaffold
 from smoldiff.schema.nodes import Boolean, Enum
+from smoldiff.template.template import MASK
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_training.data.targets import Target
 from smoldiff_training.head.config import NoiseConfig
