@@ -28,7 +28,7 @@ from smoldiff.decode.drafters import Drafter, Guess
 from smoldiff.decode.head_scores import HeadDecider
 from smoldiff.decode.observer import Observer
 from smoldiff.decode.opening import first_positions, open_slots
-from smoldiff.decode.pace import MIN_TOKENS, Pace
+from smoldiff.decode.pace import Pace
 from smoldiff.decode.seen import Seen
 from smoldiff.decode.sketch import sketch, sketch_draft
 from smoldiff.decode.values import forced
@@ -109,8 +109,8 @@ class HeadDrafter(Drafter):
         self.look_back(written)
         self._fills.clear()
         limit = self._pace.next_limit()
-        if not limit:  # the head rests; what needs no guessing is still drafted
-            return cut_draft(super().propose(written, text), MIN_TOKENS)
+        if self._pace.is_resting:  # what needs no guessing is still drafted
+            return cut_draft(super().propose(written, text), limit)
         remainder = self._decided(text)
         self._show(text, remainder)
         self._fill_open(remainder, text)

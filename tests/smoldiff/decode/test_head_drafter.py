@@ -75,7 +75,9 @@ def test_a_batch_is_its_conversations_one_by_one(headed):
 
 
 def test_while_the_head_rests_what_is_certain_is_drafted(plain, headed, monkeypatch):
-    monkeypatch.setattr(Pace, "next_limit", lambda pace: 0)
+    monkeypatch.setattr(
+        "smoldiff.decode.head_drafter.Pace", lambda: Pace(num_resting=1 << 30, limit_at_rest=8)
+    )
     one_by_one = smoldiff.generate_call(plain, TOOLS, QUESTIONS[0], mode="ar")
     resting = smoldiff.generate_call(headed, TOOLS, QUESTIONS[0])
     assert resting.token_ids == one_by_one.token_ids
