@@ -1,0 +1,134 @@
+"""The kernels against their floors and against other implementations, each in the same run.
+
+    python benchmarks/bench_kernels.py --out kernels.jsonl
+    python benchmarks/bench_kernels.py --draw benchmarks/results/kernels.jsonl --roofline benchmarks/results/roofline.svg
+
+An op whose tests are red is not timed: its file in tests/kernels runs first. A floor is the larger of the operations over the
+rate of a large bfloat16 matrix product and the bytes over that of a large copy, both measured at the start. Short calls are
+timed in a CUDA graph, on inputs that take turns. Liger and cut-cross-entropy are timed where they are installed
+(`pip install 'smoldiff[kernel-peers]'`). One JSON line for each implementation of each case; --draw draws the roofline of such
+lines, for which no GPU is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from calls.conditions import commit, device_name, installed
+from kernel_timing import attention, loss, scoring, slots
+from kernel_timing.case import Case, measure, rows
+from kernel_timing.clock import Ceilings, measure_ceilings
+from kernel_timing.report import table
+from rich.console import Console
+
+TESTS = Path(__file__).parent.parent / "tests" / "kernels"
+OPS: dict[str, Callable[[bool], list[Case]]] = {
+    slots.CLASSES: slots.class_cases,
+    slots.DECODING: slots.decoding_cases,
+    scoring.OP: scoring.cases,
+    attention.OP: attention.cases,
+    loss.OP: loss.cases,
+}
+PEERS = ("triton", "liger_kernel", "cut_cross_entropy", "flash_attn")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse(arguments)
+    console = Console(stderr=True, width=args.width)
+    if args.draw:
+        from figures.roofline import draw_roofline
+
+        draw_roofline(
+            [json.loads(line) for line in args.draw.read_text().splitlines()], args.roofline
+        )
+        return 0
+    device = torch.device(args.device)
+    torch.manual_seed(args.seed)
+    ceilings = measure_ceilings(device)
+    under = conditions(device, ceilings)
+    red = []
+    with args.out.open("w") if args.out else sys.stdout as out:
+        for op in args.ops:
+            if not args.small and not passes(op, console):
+                red.append(op)
+                continue
+            found: list[dict[str, Any]] = []
+            for case in OPS[op](args.small):
+                lines = rows(measure(case, device), ceilings)
+                found += lines
+                for line in lines:
+                    print(json.dumps({**line, **under}), file=out, flush=True)
+            console.print(table(op, found))
+    if red:
+        console.print(f"not timed, because their tests are red: {', '.join(red)}", style="red")
+    return 1 if red else 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--ops", type=lambda names: names.split(","), default=list(OPS), help=f"of {', '.join(OPS)}"
+    )
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add(
+        "--small", action="store_true", help="tiny shapes without the tests; for trying it on a CPU"
+    )
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, help="JSON lines; without it to stdout")
+    add("--draw", type=Path, help="JSON lines to draw; nothing is timed")
+    add("--roofline", type=Path, help="where --draw writes its SVG")
+    add("--width", type=int, default=120, help="columns of the tables")
+    args = parser.parse_args(arguments)
+    unknown = [op for op in args.ops if op not in OPS]
+    if unknown:
+        parser.error(f"--ops: {unknown[0]!r} is not one of {', '.join(OPS)}")
+    if bool(args.draw) != bool(args.roofline):
+        parser.error("--draw and --roofline belong together: the lines, and where the figure goes")
+    if args.device == "cpu" and not args.small and not args.draw:
+        parser.error("times on a CPU say nothing of a kernel: add --small to try the command there")
+    return args
+
+
+def passes(op: str, console: Console) -> bool:
+    """Whether the op's tests are green here, those that need a GPU among them."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        str(TESTS / f"test_{op}.py"),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent.parent)
+    if ran.returncode:
+        console.print(f"{op}: its tests are red\n{ran.stdout[-2000:]}", markup=False)
+    return ran.returncode == 0
+
+
+def conditions(device: torch.device, ceilings: Ceilings) -> dict[str, Any]:
+    return {
+        "model": "kernels",
+        "device": device_name(device),
+        "dtype": "bfloat16" if device.type == "cuda" else "float32",
+        "ceiling_tflops": round(ceilings.flops / 1e12, 1),
+        "ceiling_tb_s": round(ceilings.bytes / 1e12, 3),
+        "torch_version": torch.__version__,
+        **{f"{name}_version": installed(name.replace("_", "-")) for name in PEERS},
+        "commit": commit(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
