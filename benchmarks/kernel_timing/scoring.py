@@ -18,7 +18,7 @@ OP = "constrained_scoring"
 MATMUL = "matmul"
 NUM_CLASSES = 25
 """Classes of tokens of an unbounded string's automaton."""
-SMALL_SETS = (12, 60, 1000)
+SMALL_SETS = (12, 60, 250)
 """Tokens of numbers and dates, of an enumeration, of a larger one."""
 NUM_INPUTS = 4
 
@@ -82,9 +82,10 @@ def _make(
             for x in hidden
         ]
     else:
+        set_N = torch.zeros(n, dtype=torch.int32, device=device)
         all_sets = [_sets(v, num_tokens, seed, device) for seed in range(NUM_INPUTS)]
         ours = [
-            partial(constrained_scoring, x, lm_head_VH, sets=one, noise=noise)
+            partial(constrained_scoring, x, lm_head_VH, sets=one, set_N=set_N, noise=noise)
             for x, one in zip(hidden, all_sets, strict=True)
         ]
     found: dict[str, Work | None] = {

@@ -132,7 +132,7 @@ def query_gradient_kernel(
             group_N = key_group(
                 context_group_ptr, template_group_ptr, is_context, flat_c, flat_t, at + n_N, limit
             )  # fmt: skip
-            seen = sees(group_N, query_context_M, query_template_M, is_context)
+            seen = sees(group_N, tl.where(is_context, query_context_M, query_template_M))
             weights = tl.where(seen, weights, 0.0)
         else:
             weights = tl.where(is_key_N[None, :], weights, 0.0)
@@ -247,7 +247,7 @@ def key_gradient_kernel(
         if HAS_GROUPS:
             query_context_M = query_group(template_context_group_ptr, flat_t, t_M, is_row_M)
             query_template_M = query_group(template_group_ptr, flat_t, t_M, is_row_M)
-            seen = sees(group_N, query_context_M, query_template_M, is_context)
+            seen = sees(group_N, tl.where(is_context, query_context_M, query_template_M))
             weights = tl.where(tl.trans(seen), weights, 0.0)
         dv = tl.dot(weights.to(d_out.dtype), d_out, dv, input_precision=PRECISION)
         d_weights = tl.dot(v, tl.trans(d_out), input_precision=PRECISION)

@@ -43,7 +43,7 @@ class Work(NamedTuple):
 # memory), not from a clock. By head width, for bfloat16 and float16: a full GPU, the same with groups, few queries.
 HOPPER_LARGE = {
     64: Tiles(128, 128, 8, 3, True),
-    128: Tiles(128, 128, 8, 2, True),
+    128: Tiles(128, 128, 8, 3, True),
     256: Tiles(128, 64, 8, 2),
 }
 HOPPER_GROUPS = {

@@ -21,17 +21,80 @@ import triton.language as tl
 
 from smoldiff_kernels.head_attention.tiles import (
     flat_first,
-    key_group,
-    load_tile,
     query_group,
     rows_of,
     sees,
     span,
-    tile_at,
 )
 
 # Shapes: B rows, T template positions, C context tokens, G key/value heads, R query heads of each, E head width.
 # M rows of a tile: (position, query head of the group), the head running faster. N keys of a tile. S splits.
+
+
+@triton.jit
+def attend(
+    acc,
+    top_M,
+    total_M,
+    q,
+    start,
+    stop,
+    limit,
+    k_base,
+    k_stride,
+    k_rows,
+    v_base,
+    v_stride,
+    v_rows,
+    group_ptr,
+    own_group_M,
+    scale_log2,
+    E: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    IS_WHOLE: tl.constexpr,
+    HAS_DESCRIPTORS: tl.constexpr,
+    HAS_GROUPS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Takes in the tiles `start` to `stop` of the keys of one place, of which there are `limit`.
+
+    Nothing in the loop branches, so that its products overlap: IS_WHOLE says that no tile reaches behind the last key.
+    """
+    n_N, e_E = tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_E)
+    for i in tl.range(start, stop):
+        at = i * BLOCK_N
+        is_key_N = at + n_N < limit
+        if HAS_DESCRIPTORS:
+            k = k_rows.load([at, 0])
+            v = v_rows.load([at, 0])
+        else:
+            mask = (is_key_N | IS_WHOLE)[:, None] & (e_E < E)[None, :]
+            at64 = at.to(tl.int64)
+            k_at = n_N[:, None] * k_stride + e_E[None, :]
+            v_at = n_N[:, None] * v_stride + e_E[None, :]
+            k = tl.load(k_base + at64 * k_stride + k_at, mask=mask, other=0.0)
+            v = tl.load(v_base + at64 * v_stride + v_at, mask=mask, other=0.0)
+        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
+        if HAS_GROUPS:
+            if group_ptr is None:
+                group_N = tl.where(is_key_N, 0, -1)
+            else:
+                group_N = tl.load(group_ptr + at + n_N, mask=is_key_N, other=-1)
+            scores = tl.where(sees(group_N, own_group_M), scores, float("-inf"))
+        elif not IS_WHOLE:
+            scores = tl.where(is_key_N[None, :], scores, float("-inf"))
+        new_top_M = tl.maximum(top_M, tl.max(scores, 1) * scale_log2)
+        base_M = new_top_M
+        if HAS_GROUPS:  # a query that has seen nothing yet: -inf - -inf would be NaN
+            base_M = tl.where(new_top_M == float("-inf"), 0.0, new_top_M)
+        weights = tl.exp2(scores * scale_log2 - base_M[:, None])
+        decay_M = tl.exp2(top_M - base_M)
+        total_M = total_M * decay_M + tl.sum(weights, 1)
+        acc = acc * decay_M[:, None]
+        acc = tl.dot(weights.to(v.dtype), v, acc, input_precision=PRECISION)
+        top_M = new_top_M
+    return acc, top_M, total_M
 
 
 @triton.jit(do_not_specialize=["max_template", "max_context", "tiles_per_split", "num_rows"])
@@ -98,7 +161,6 @@ def forward_kernel(
     t_M, r_M = row_M // R, row_M % R
     tile_t = tile * BLOCK_M // R
     is_row_M = t_M < T
-    n_N = tl.arange(0, BLOCK_N)
     e_E = tl.arange(0, BLOCK_E)
     is_e_1E = (e_E < E)[None, :]
 
@@ -110,6 +172,8 @@ def forward_kernel(
     if HAS_GROUPS:
         query_context_M = query_group(template_context_group_ptr, flat_t, t_M, is_row_M)
         query_template_M = query_group(template_group_ptr, flat_t, t_M, is_row_M)
+    else:
+        query_context_M, query_template_M = None, None
 
     num_context_tiles = tl.cdiv(C, BLOCK_N)
     num_tiles = num_context_tiles + tl.cdiv(T, BLOCK_N)
@@ -128,47 +192,35 @@ def forward_kernel(
         vc_rows = rows_of(vc_base, C, vc_stride_n, E, BLOCK_N, BLOCK_E)
         kt_rows = rows_of(kt_base, T, kt_stride_n, E, BLOCK_N, BLOCK_E)
         vt_rows = rows_of(vt_base, T, vt_stride_n, E, BLOCK_N, BLOCK_E)
+    else:
+        kc_rows, vc_rows, kt_rows, vt_rows = None, None, None, None
+    context_group = None if context_group_ptr is None else context_group_ptr + flat_c
+    template_group = None if template_group_ptr is None else template_group_ptr + flat_t
 
     acc = tl.zeros((BLOCK_M, BLOCK_E), tl.float32)
     top_M = tl.full((BLOCK_M,), float("-inf"), tl.float32)  # largest logit so far, to base 2
     total_M = tl.zeros((BLOCK_M,), tl.float32)  # sum of the weights relative to it
-    # One loop over both places, so that the first tiles of the template are on their way during the context's last.
-    for i in tl.range(start, stop):
-        is_context, at, limit = tile_at(i, num_context_tiles, C, T, BLOCK_N)
-        is_key_N = at + n_N < limit
-        if HAS_DESCRIPTORS:
-            if is_context:
-                k_rows, v_rows = kc_rows, vc_rows
-            else:
-                k_rows, v_rows = kt_rows, vt_rows
-            k = k_rows.load([at, 0])
-            v = v_rows.load([at, 0])
-        else:
-            k = load_tile(
-                is_context, at, is_key_N, kc_base, kc_stride_n, kt_base, kt_stride_n, E, BLOCK_N, BLOCK_E
-            )  # fmt: skip
-            v = load_tile(
-                is_context, at, is_key_N, vc_base, vc_stride_n, vt_base, vt_stride_n, E, BLOCK_N, BLOCK_E
-            )  # fmt: skip
-        scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
-        if HAS_GROUPS:
-            group_N = key_group(
-                context_group_ptr, template_group_ptr, is_context, flat_c, flat_t, at + n_N, limit
-            )  # fmt: skip
-            seen = sees(group_N, query_context_M, query_template_M, is_context)
-            scores = tl.where(seen, scores, float("-inf"))
-        elif at + BLOCK_N > limit:
-            scores = tl.where(is_key_N[None, :], scores, float("-inf"))
-        new_top_M = tl.maximum(top_M, tl.max(scores, 1) * scale_log2)
-        base_M = new_top_M
-        if HAS_GROUPS:  # a query that has seen nothing yet: -inf - -inf would be NaN
-            base_M = tl.where(new_top_M == float("-inf"), 0.0, new_top_M)
-        weights = tl.exp2(scores * scale_log2 - base_M[:, None])
-        decay_M = tl.exp2(top_M - base_M)
-        total_M = total_M * decay_M + tl.sum(weights, 1)
-        acc = acc * decay_M[:, None]
-        acc = tl.dot(weights.to(v.dtype), v, acc, input_precision=PRECISION)
-        top_M = new_top_M
+    num_whole = num_context_tiles if HAS_GROUPS else C // BLOCK_N
+    acc, top_M, total_M = attend(
+        acc, top_M, total_M, q, start, tl.minimum(stop, num_whole), C,
+        kc_base, kc_stride_n, kc_rows, vc_base, vc_stride_n, vc_rows,
+        context_group, query_context_M, scale_log2,
+        E, BLOCK_N, BLOCK_E, not HAS_GROUPS, HAS_DESCRIPTORS, HAS_GROUPS, PRECISION,
+    )  # fmt: skip
+    if not HAS_GROUPS:
+        acc, top_M, total_M = attend(
+            acc, top_M, total_M, q, tl.maximum(start, num_whole), tl.minimum(stop, num_context_tiles), C,
+            kc_base, kc_stride_n, kc_rows, vc_base, vc_stride_n, vc_rows,
+            context_group, query_context_M, scale_log2,
+            E, BLOCK_N, BLOCK_E, False, HAS_DESCRIPTORS, HAS_GROUPS, PRECISION,
+        )  # fmt: skip
+    first_template_tile = tl.maximum(start, num_context_tiles) - num_context_tiles
+    acc, top_M, total_M = attend(
+        acc, top_M, total_M, q, first_template_tile, stop - num_context_tiles, T,
+        kt_base, kt_stride_n, kt_rows, vt_base, vt_stride_n, vt_rows,
+        template_group, query_template_M, scale_log2,
+        E, BLOCK_N, BLOCK_E, False, HAS_DESCRIPTORS, HAS_GROUPS, PRECISION,
+    )  # fmt: skip
 
     has_seen_M = (total_M > 0) & is_row_M
     total_M = tl.where(has_seen_M, total_M, 1.0)
@@ -197,30 +249,25 @@ def merge_kernel(
     num_rows,
     E: tl.constexpr,
     BLOCK_S: tl.constexpr,
-    BLOCK_L: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ):
-    """Grid: blocks of rows of [tokens, A]. Weighs the results of the splits by their share of the softmax's sum."""
-    row_L = tl.program_id(0).to(tl.int64) * BLOCK_L + tl.arange(0, BLOCK_L)
+    """Grid: rows of [tokens, A]. Weighs the results of the splits by their share of the softmax's sum.
+
+    One row a program: its threads hold all splits of a few columns each, and nothing goes through shared memory.
+    """
+    row = tl.program_id(0).to(tl.int64)
     s_S = tl.arange(0, BLOCK_S)
     e_E = tl.arange(0, BLOCK_E)
-    is_row_L = row_L < num_rows
-    part_row_SL = s_S.to(tl.int64)[:, None] * num_rows + row_L[None, :]
-    is_part_SL = (s_S < num_splits)[:, None] & is_row_L[None, :]
-    lse_SL = tl.load(part_lse_ptr + part_row_SL, mask=is_part_SL, other=float("-inf"))
-    top_L = tl.max(lse_SL, 0)
-    has_seen_L = top_L > float("-inf")
-    share_SL = tl.exp2(lse_SL - tl.where(has_seen_L, top_L, 0.0)[None, :])
-    total_L = tl.where(has_seen_L, tl.sum(share_SL, 0), 1.0)
-    part_at = part_row_SL[:, :, None] * E + e_E[None, None, :]
-    is_e_E = e_E < E
-    part = tl.load(
-        part_ptr + part_at, mask=is_part_SL[:, :, None] & is_e_E[None, None, :], other=0.0
-    )
-    out = tl.sum(part * share_SL[:, :, None], 0) / total_L[:, None]
-    out_at = row_L[:, None] * E + e_E[None, :]
-    mask = is_row_L[:, None] & is_e_E[None, :]
-    tl.store(out_ptr + out_at, out.to(out_ptr.dtype.element_ty), mask=mask)
+    is_part_S, is_e_E = s_S < num_splits, e_E < E
+    part_row_S = s_S.to(tl.int64) * num_rows + row
+    lse_S = tl.load(part_lse_ptr + part_row_S, mask=is_part_S, other=float("-inf"))
+    mask = is_part_S[:, None] & is_e_E[None, :]
+    part = tl.load(part_ptr + part_row_S[:, None] * E + e_E[None, :], mask=mask, other=0.0)
+    top = tl.max(lse_S, 0)
+    has_seen = top > float("-inf")
+    share_S = tl.exp2(lse_S - tl.where(has_seen, top, 0.0))
+    total = tl.where(has_seen, tl.sum(share_S, 0), 1.0)
+    out_E = tl.sum(part * share_S[:, None], 0) / total
+    tl.store(out_ptr + row * E + e_E, out_E.to(out_ptr.dtype.element_ty), mask=is_e_E)
     if lse_ptr is not None:
-        lse_L = tl.where(has_seen_L, top_L + tl.log2(total_L), float("inf"))
-        tl.store(lse_ptr + row_L, lse_L, mask=is_row_L)
+        tl.store(lse_ptr + row, tl.where(has_seen, top + tl.log2(total), float("inf")))

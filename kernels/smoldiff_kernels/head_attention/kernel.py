@@ -26,8 +26,8 @@ from smoldiff_kernels.head_attention.layout import DTYPES, Layout
 
 LOG2_E = 1.4426950408889634
 MAX_HEAD_DIM = 256
-MERGED_ROWS = 32
-"""How many partial rows one program of the merge holds."""
+SPLITS_A_WARP = 16
+"""Of the merge: how many partial rows a warp holds in its registers."""
 
 
 def head_attention_triton(
@@ -111,8 +111,7 @@ def _forward(
         )
         if num_splits > 1:
             block_s = next_power_of_2(num_splits)
-            block_l = max(1, MERGED_ROWS // block_s)
-            merge_kernel[(cdiv(num_rows, block_l),)](
+            merge_kernel[(num_rows,)](
                 part,
                 part_lse,
                 out,
@@ -121,9 +120,8 @@ def _forward(
                 num_rows,
                 E=q.shape[-1],
                 BLOCK_S=block_s,
-                BLOCK_L=block_l,
                 BLOCK_E=work.block_e,
-                num_warps=4,
+                num_warps=max(1, block_s // SPLITS_A_WARP),
                 enable_fp_fusion=True,
             )
     return out, lse

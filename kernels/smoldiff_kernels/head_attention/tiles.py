@@ -94,7 +94,6 @@ def key_group(context_group_ptr, template_group_ptr, is_context, flat_c, flat_t,
 
 
 @triton.jit
-def sees(group_N, own_context_M, own_template_M, is_context):
+def sees(group_N, own_M):
     """[M, N]: keys of group 0 are seen by all, others by the queries of their group, negative ones by none."""
-    own_M = tl.where(is_context, own_context_M, own_template_M)
     return (group_N == 0)[None, :] | (group_N[None, :] == own_M[:, None])
