@@ -53,11 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(args.seed)
     ceilings = measure_ceilings(device)
     under = conditions(device, ceilings)
-    red = []
+    red = [] if args.small else red_ops(args.ops, console)
     with args.out.open("w") if args.out else sys.stdout as out:
         for op in args.ops:
-            if not args.small and not passes(op, console):
-                red.append(op)
+            if op in red:
                 continue
             found: list[dict[str, Any]] = []
             for case in OPS[op](args.small):
@@ -99,22 +98,28 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def passes(op: str, console: Console) -> bool:
-    """Whether the op's tests are green here, those that need a GPU among them."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        str(TESTS / f"test_{op}.py"),
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent.parent)
-    if ran.returncode:
-        console.print(f"{op}: its tests are red\n{ran.stdout[-2000:]}", markup=False)
-    return ran.returncode == 0
+def red_ops(ops: Sequence[str], console: Console) -> list[str]:
+    """The ops with a test that is red here, those that need a GPU among them. They run side by side, before any timing."""
+    running = {op: _tests(op) for op in ops}
+    found = []
+    for op, process in running.items():
+        output, _ = process.communicate()
+        if process.returncode:
+            console.print(f"{op}: its tests are red\n{output[-2000:]}", markup=False)
+            found.append(op)
+    return found
+
+
+def _tests(op: str) -> subprocess.Popen[str]:
+    options = ["-q", "-x", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, str(TESTS / f"test_{op}.py")]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=TESTS.parent.parent,
+    )
 
 
 def conditions(device: torch.device, ceilings: Ceilings) -> dict[str, Any]:

@@ -52,9 +52,17 @@ PLAIN = {
 NOISY = PLAIN | {
     128: Tiles(128, 128, 64, num_warps=16, num_stages=4, programs_per_sm=1),
 }
+# Rows of the LM head that lie here and there are loaded one by one: at 128 rows shorter tiles wait less.
+SCATTERED = PLAIN | {
+    128: Tiles(128, 128, 64, num_warps=8, num_stages=4, programs_per_sm=1),
+}
 # Few places: small tiles, so that many multiprocessors share them, and few long steps, since latency is all there is.
 FEW_PLACES = 8192
-FEW = dict.fromkeys(PLAIN, Tiles(32, 16, 256, num_warps=4, num_stages=4, programs_per_sm=2))
+FEW = dict.fromkeys(PLAIN, Tiles(32, 16, 512, num_warps=4, num_stages=3, programs_per_sm=1)) | {
+    128: Tiles(32, 32, 256, num_warps=4, num_stages=4, programs_per_sm=1),
+}
+FEW_SEGMENTS = 64
+"""Up to so many, one warp of the merge takes a class in."""
 _SCRATCH_BYTES = 16 * 1024
 """Shared memory that reductions take besides."""
 _CPU_SMS = 3
@@ -65,7 +73,12 @@ def tiles_for(
     num_rows: int, num_places: int, segment: int | None, has_noise: bool, element_bytes: int
 ) -> Tiles:
     """Tiles for a shape; `segment` is that of the sets, if any."""
-    table = FEW if num_places <= FEW_PLACES else NOISY if has_noise else PLAIN
+    if num_places <= FEW_PLACES:
+        table = FEW
+    elif has_noise:
+        table = NOISY
+    else:
+        table = PLAIN if segment is None else SCATTERED
     tiles = table[min(128, max(16, triton.next_power_of_2(num_rows)))]
     if element_bytes == 4:  # products of float32 need their operands in registers
         tiles = replace(
@@ -198,7 +211,7 @@ def constrained_scoring_triton(
             HAS_NOISE=has_noise,
             BLOCK=min(tiles.merge_block, triton.next_power_of_2(max(32, num_segments))),
             BLOCK_EXTRA=triton.next_power_of_2(max(1, num_extra)),
-            num_warps=4,
+            num_warps=1 if num_segments <= FEW_SEGMENTS else 4,
         )
     return found
 

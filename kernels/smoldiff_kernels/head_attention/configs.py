@@ -54,7 +54,7 @@ HOPPER_GROUPS = {
 HOPPER_SMALL = {64: Tiles(64, 64, 4, 3), 128: Tiles(64, 64, 4, 3), 256: Tiles(64, 32, 4, 2)}
 HOPPER_QUERY_GRADIENT = {
     64: Tiles(128, 64, 8, 2),
-    128: Tiles(128, 64, 8, 2),
+    128: Tiles(128, 128, 8, 2),
     256: Tiles(64, 32, 8, 1),
 }
 HOPPER_KEY_GRADIENT = {
@@ -68,8 +68,8 @@ OTHER_GRADIENT = {64: Tiles(32, 64, 4, 2), 128: Tiles(32, 32, 4, 2), 256: Tiles(
 # Without tensor cores, which round float32 to 10 bits of mantissa.
 FLOAT32 = {64: Tiles(32, 32, 4, 1), 128: Tiles(32, 32, 8, 1), 256: Tiles(16, 16, 4, 1)}
 MAX_SPLITS = 64
-MIN_TILES_A_SPLIT = 2
-"""Fewer would not hide the first load behind a product."""
+MIN_TILES_A_SPLIT = 3
+"""Fewer do not hide the first load behind a product."""
 PROGRAMS_AN_SM = 2
 """How many small programs of 64 rows share a multiprocessor without a second wave."""
 FULL = 0.75
