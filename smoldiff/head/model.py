@@ -81,19 +81,32 @@ class Scores:
         """[K, V + 1] float32."""
         plain_KV = self.logits_KV.softmax(-1)
         copied_KV = torch.zeros_like(plain_KV).scatter_add_(1, self.ids_KN, self.pointers_KN)
-        copy_K1 = self.copy_K[:, None]
-        return ((1 - copy_K1) * plain_KV + copy_K1 * copied_KV).clamp(min=LEAST_P).log()
+        return mixed(plain_KV, copied_KV, self.copy_K)
 
-    def log_probs_at(self, tokens_KT: Tensor) -> Tensor:
-        """The same for some tokens of each row: [K, T], differentiable, without a second [K, V]."""
-        lse_K1 = self.logits_KV.logsumexp(-1, keepdim=True)
-        plain_KT = (self.logits_KV.gather(1, tokens_KT) - lse_K1).exp()
-        copied_KT = torch.stack(
-            [(self.pointers_KN * (self.ids_KN == t[:, None])).sum(1) for t in tokens_KT.unbind(1)],
-            1,
-        )
-        copy_K1 = self.copy_K[:, None]
-        return ((1 - copy_K1) * plain_KT + copy_K1 * copied_KT).clamp(min=LEAST_P).log()
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What is read off the states of some positions: `Scores` before the product with the LM head."""
+
+    out_KD: Tensor
+    """Times the LM head these are the logits of the tokens."""
+    null_K: Tensor | None
+    """Logit of NULL; None where the last row of the LM head stands for it."""
+    copy_K: Tensor
+    pointers_KN: Tensor
+    ids_KN: Tensor
+    confidence_K: Tensor
+
+    def copied_at(self, tokens_KT: Tensor) -> Tensor:
+        """How much is pointed at some tokens of each row: [K, T], differentiable, without a [K, V]."""
+        is_at = (self.ids_KN == t[:, None] for t in tokens_KT.unbind(1))
+        return torch.stack([(self.pointers_KN * is_at_KN).sum(1) for is_at_KN in is_at], 1)
+
+
+def mixed(plain: Tensor, copied: Tensor, copy_K: Tensor) -> Tensor:
+    """Log-probabilities of tokens by row, from what the logits and what the pointers give them."""
+    copy_K1 = copy_K[:, None]
+    return ((1 - copy_K1) * plain + copy_K1 * copied).clamp(min=LEAST_P).log()
 
 
 class DiffusionHead(nn.Module):
@@ -277,24 +290,34 @@ class DiffusionHead(nn.Module):
 
     def scores(self, encoded: Encoded, at: Rows, tables: Tables) -> Scores:
         """Scores of the tokens at some positions, given the tokens before them."""
+        found = self.readings(encoded, at, tables)
+        logits_KV = nn.functional.linear(found.out_KD, tables.lm_head_VH)
+        null_K = logits_KV[:, -1] if found.null_K is None else found.null_K
+        if found.null_K is None:
+            logits_KV = _without_last(logits_KV)
+        logits_KV = torch.cat([logits_KV.float(), null_K[:, None].float()], 1)
+        return Scores(logits_KV, found.copy_K, found.pointers_KN, found.ids_KN, found.confidence_K)
+
+    def readings(self, encoded: Encoded, at: Rows, tables: Tables) -> Readings:
+        """What is read off the states of some positions, given the tokens before them."""
         u_KH = self._behind(encoded.h_BQH[at.rows_K, at.queries_K], at.history_KM, tables)
         out_KD = self.out(u_KH)
         if self.config.has_anchor:
             out_KD = out_KD + self._anchored(encoded, at)
-        logits_KV = nn.functional.linear(out_KD.to(tables.lm_head_VH.dtype), tables.lm_head_VH)
-        if self.config.has_null_row:
-            null_K1 = self.null(u_KH)
-        else:
-            null_K1, logits_KV = logits_KV[:, -1:], _without_last(logits_KV)
-        logits_KV = torch.cat([logits_KV.float(), null_K1.float()], 1)
         copy_K, pointers_KN = self._copied(encoded, at, u_KH)
         confidence_K = (
             self.confidence(u_KH)[:, 0].float()
             if self.config.has_confidence
-            else logits_KV.new_zeros(len(logits_KV))
+            else copy_K.new_zeros(len(copy_K))
         )
-        ids_KN = encoded.memory.ids_BN[at.rows_K]
-        return Scores(logits_KV, copy_K, pointers_KN, ids_KN, confidence_K)
+        return Readings(
+            out_KD.to(tables.lm_head_VH.dtype),
+            self.null(u_KH)[:, 0] if self.config.has_null_row else None,
+            copy_K,
+            pointers_KN,
+            encoded.memory.ids_BN[at.rows_K],
+            confidence_K,
+        )
 
     def _behind(self, h_KH: Tensor, history_KM: Tensor, tables: Tables) -> Tensor:
         """The states of positions, moved by the token in front of each."""
