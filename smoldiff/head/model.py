@@ -22,10 +22,11 @@ from smoldiff.head.inputs import (
     MAX_INDEX,
     MAX_OFFSET,
     NO_TOKEN,
+    NUM_BLOCKS,
     Queries,
 )
-from smoldiff.head.layers import HeadLayer, Norm, Rotary
-from smoldiff.head.memory import Memory
+from smoldiff.head.layers import Groups, HeadLayer, Norm, Rotary
+from smoldiff.head.memory import Memory, sees
 from smoldiff.head.tables import Tables
 from smoldiff.head.tool_guess import ToolGuess
 
@@ -252,9 +253,9 @@ class DiffusionHead(nn.Module):
         """One denoise step."""
         x_BQH = self._inputs(memory, queries, tables)
         angles_Q = self._rotary.angles(_positions(memory, queries))
-        sees_BQK = _sees(memory, queries)
+        groups = groups_of(memory, queries)
         for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
-            args = (x_BQH, keys, values, angles_Q, sees_BQK)
+            args = (x_BQH, keys, values, angles_Q, groups)
             x_BQH = (
                 checkpoint(layer, *args, use_reentrant=False)
                 if self._is_checkpointing and self.training
@@ -352,9 +353,8 @@ class DiffusionHead(nn.Module):
         for num, bonus in enumerate(self.copy_bonuses.float(), 1):
             scores_KN = scores_KN + bonus * (matches_KN >= num)
         moment_K = encoded.queries.moment_BQ[at.rows_K, at.queries_K]
-        fed_in_KN = memory.fed_in_BN[at.rows_K]
         is_seen_KN = memory.is_seen_BN[at.rows_K]
-        is_seen_KN = is_seen_KN & ((fed_in_KN == 0) | (fed_in_KN == moment_K[:, None]))
+        is_seen_KN = is_seen_KN & sees(moment_K[:, None], memory.fed_in_BN[at.rows_K])[:, 0]
         pointers_KN = scores_KN.masked_fill(~is_seen_KN, -torch.inf).softmax(-1)
         return self.copy_gate(u_KH)[:, 0].float().sigmoid(), pointers_KN
 
@@ -396,12 +396,15 @@ def _positions(memory: Memory, queries: Queries) -> Tensor:
     return anchors_BQ + 1 + queries.offset_BQ
 
 
-def _sees(memory: Memory, queries: Queries) -> Tensor:
-    """[B, Q, N + Q]: what was seen, and the queries of the same block. Padding sees itself, so that nothing is NaN."""
-    block_BQ, moment_BQ = queries.block_BQ, queries.moment_BQ
-    is_own_BQQ = block_BQ[:, :, None] == block_BQ[:, None]
-    is_own_BQQ = is_own_BQQ & (moment_BQ[:, :, None] == moment_BQ[:, None])
-    return torch.cat([memory.seen_by(moment_BQ), is_own_BQQ], 2)
+def groups_of(memory: Memory, queries: Queries) -> Groups:
+    """Queries see what was seen, and the queries of the same block and moment; padding sees padding."""
+    template_BQ = 1 + queries.block_BQ + NUM_BLOCKS * queries.moment_BQ
+    return {
+        "context_lengths": memory.lengths_B.int(),
+        "context_group": memory.fed_in_BN.int().contiguous(),
+        "template_context_group": queries.moment_BQ.int().contiguous(),
+        "template_group": template_BQ.int().contiguous(),
+    }
 
 
 def _kept(anchors: Tensor, lengths: Tensor) -> Tensor:

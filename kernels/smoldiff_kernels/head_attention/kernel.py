@@ -30,6 +30,7 @@ MERGED_ROWS = 32
 """How many partial rows one program of the merge holds."""
 
 
+@torch.compiler.disable  # kernels with a gradient of their own: nothing for a compiler to fuse
 def head_attention_triton(
     q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
 ) -> Tensor:

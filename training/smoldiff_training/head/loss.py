@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from smoldiff.head.inputs import Queries
-from smoldiff.head.memory import Memory
+from smoldiff.head.memory import Memory, sees
 from smoldiff.head.model import LEAST_P, DiffusionHead, Encoded, Readings, Rows, mixed
 from smoldiff.head.tables import Tables
 from smoldiff.head.taps import Taps
@@ -130,7 +130,7 @@ class HeadLoss(nn.Module):
         parts = [run(self._read, encoded, batch, rows, at) for rows, at in chunks]
         read = [torch.cat(one) for one in zip(*parts, strict=True)]
         teacher_KT = batch["teacher_p_BQT"][rows_K, queries_K]
-        each = self._positions(*read, teacher_KT)
+        each = self._positions(teacher_KT, *read)
         label_K = label_BQ[rows_K, queries_K]
         weight_K = self._weights(each, label_K, rows_K, queries_K, batch)
         cfg = self.cfg
@@ -146,7 +146,7 @@ class HeadLoss(nn.Module):
     def _read(
         self, encoded: Encoded, batch: Batch, rows_K: Tensor, queries_K: Tensor
     ) -> tuple[Tensor, ...]:
-        """The arguments of `_positions`, less the last."""
+        """The arguments of `_positions`, less the first."""
         at = Rows(rows_K, queries_K, batch["history_BQM"][rows_K, queries_K])
         found = self.head.readings(encoded, at, self._tables[0])
         label_K = batch["label_BQ"][rows_K, queries_K]
@@ -161,13 +161,13 @@ class HeadLoss(nn.Module):
 
     def _positions(
         self,
+        teacher_KT: Tensor,
         out_KD: Tensor,
         null_K: Tensor,
         wanted_KT: Tensor,
         copied_KT: Tensor,
         copy_K: Tensor,
         confidence_K: Tensor,
-        teacher_KT: Tensor,
     ) -> PositionLosses:
         has_null_row = self.head.config.has_null_row
         each = masked_log_probs(
@@ -260,8 +260,7 @@ def moment_mask(fed_in_BN: Tensor) -> Tensor:
     is_before_NN = torch.ones(
         num_tokens, num_tokens, dtype=torch.bool, device=fed_in_BN.device
     ).tril()
-    is_own_BNN = fed_in_BN[:, :, None] == fed_in_BN[:, None]
-    return (is_before_NN & (is_own_BNN | (fed_in_BN == 0)[:, None]))[:, None]
+    return (is_before_NN & sees(fed_in_BN, fed_in_BN))[:, None]
 
 
 def most_copied(found: Readings) -> Tensor:
