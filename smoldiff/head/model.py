@@ -266,7 +266,7 @@ class DiffusionHead(nn.Module):
     def _inputs(self, memory: Memory, queries: Queries, tables: Tables) -> Tensor:
         token_BQ1 = (queries.token_BQ != MASK)[..., None]
         tokens = self.token_in(
-            _normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask)
+            normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask)
         )
         x_BQH = torch.where(token_BQ1, tokens, self.mask)
         x_BQH = x_BQH + self.name_in(self._names(queries.names_BQL, tables))
@@ -282,7 +282,7 @@ class DiffusionHead(nn.Module):
     def _names(self, names_BQL: Tensor, tables: Tables) -> Tensor:
         """The mean of a name's token embeddings."""
         is_token = (names_BQL != NO_TOKEN)[..., None]
-        tokens = _normed(tables.embedding_VH[names_BQL.clamp(min=0)], self.mask) * is_token
+        tokens = normed(tables.embedding_VH[names_BQL.clamp(min=0)], self.mask) * is_token
         return tokens.sum(2) / is_token.sum(2).clamp(min=1).to(tokens.dtype)
 
     def decide(self, encoded: Encoded) -> Tensor:
@@ -304,7 +304,7 @@ class DiffusionHead(nn.Module):
         u_KH = self._behind(encoded.h_BQH[at.rows_K, at.queries_K], at.history_KM, tables)
         out_KD = self.out(u_KH)
         if self.config.has_anchor:
-            out_KD = out_KD + self._anchored(encoded, at)
+            out_KD = out_KD + self.anchored(encoded, at.rows_K, at.queries_K)
         copy_K, pointers_KN = self._copied(encoded, at, u_KH)
         confidence_K = (
             self.confidence(u_KH)[:, 0].float()
@@ -326,16 +326,16 @@ class DiffusionHead(nn.Module):
             return h_KH
         before_K = history_KM[:, 0]
         is_token = (before_K != NO_TOKEN)[:, None]
-        tokens = _normed(tables.embedding_VH[before_K.clamp(min=0)], self.mask) * is_token
+        tokens = normed(tables.embedding_VH[before_K.clamp(min=0)], self.mask) * is_token
         inner = nn.functional.silu(self.markov_token(tokens) + self.markov_state(h_KH))
         return h_KH + self.markov_out(inner)
 
-    def _anchored(self, encoded: Encoded, at: Rows) -> Tensor:
+    def anchored(self, encoded: Encoded, rows_K: Tensor, queries_K: Tensor) -> Tensor:
         """The base's final state at the anchor, as much of it as counts at each offset."""
-        anchors_K = encoded.queries.anchor_BQ[at.rows_K, at.queries_K]
-        anchors_K = _kept(anchors_K, encoded.memory.lengths_B[at.rows_K])
-        offsets_K = encoded.queries.offset_BQ[at.rows_K, at.queries_K]
-        final_KD = encoded.memory.final_BND[at.rows_K, anchors_K]
+        anchors_K = encoded.queries.anchor_BQ[rows_K, queries_K]
+        anchors_K = _kept(anchors_K, encoded.memory.lengths_B[rows_K])
+        offsets_K = encoded.queries.offset_BQ[rows_K, queries_K]
+        final_KD = encoded.memory.final_BND[rows_K, anchors_K]
         gates_K = torch.where(
             offsets_K < NUM_GATES, _rows(self.anchor_gates, offsets_K.clamp(max=NUM_GATES - 1)), 0.0
         )
@@ -421,6 +421,6 @@ def _at(x_BNH: Tensor, index_BQ: Tensor) -> Tensor:
     return x_BNH.gather(1, index_BQ[..., None].expand(-1, -1, x_BNH.shape[2]))
 
 
-def _normed(embedded: Tensor, like: Tensor) -> Tensor:
+def normed(embedded: Tensor, like: Tensor) -> Tensor:
     """Token embeddings of length 1 a dimension: their scale differs from base to base."""
     return nn.functional.rms_norm(embedded.float(), embedded.shape[-1:], eps=1e-6).to(like.dtype)
