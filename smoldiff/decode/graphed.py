@@ -175,7 +175,7 @@ class Graph:
     """A draft of one bucket: its buffers, and on a GPU its CUDA graph. On a CPU it is computed each time."""
 
     def __init__(self, bucket: Bucket, like: Memory, draft: Draft) -> None:
-        self._bucket, self._draft = bucket, draft
+        self.bucket, self._draft = bucket, draft
         device = like.ids_BN.device
         layout = _layout(bucket)
         num_integers = sum(prod(shape) for shape in layout.values())
@@ -209,31 +209,36 @@ class Graph:
         """The texts of all slots of the bucket. Waits for the device."""
         self._packed.copy_(self._staging, non_blocking=True)
         if not self._packed.is_cuda:
-            self._found.copy_(self._drafted())
+            self._found.copy_(self.drafted())
         else:
             if self._captured is None:
                 self._captured = self._capture()
             self._captured.replay()
-        return _read(self._found.cpu(), self._bucket.num_positions)
+        return _read(self._found.cpu(), self.bucket.num_positions)
 
-    def _drafted(self) -> Tensor:
+    def inputs(self) -> tuple[Memory, Queries, Starts]:
+        """What a draft is made of, as it stands on the device."""
         views = self._views
-        queries = {name: views[name] for name in _QUERIES}
         row_N, automaton_N, state_N, left_N = views["starts_NX"][:, :4].T.contiguous()
         starts = Starts(row_N, automaton_N, state_N, left_N, views["starts_NX"][:, 4:])
         is_fed_BQ = views["is_fed_BQ"] != 0
-        return self._draft(self._memory, Queries(**{**queries, "is_fed_BQ": is_fed_BQ}), starts)
+        queries = {name: views[name] for name in _QUERIES} | {"is_fed_BQ": is_fed_BQ}
+        return self._memory, Queries(**queries), starts
+
+    def drafted(self) -> Tensor:
+        """What the graph holds: of what stands in the buffers, the tokens, chances and ends, as `drafted` has them."""
+        return self._draft(*self.inputs())
 
     def _capture(self) -> Any:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(NUM_WARMUPS):
-                self._found.copy_(self._drafted())
+                self._found.copy_(self.drafted())
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._found.copy_(self._drafted())
+            self._found.copy_(self.drafted())
         return graph
 
 

@@ -1,9 +1,12 @@
 """Drafts in tensors of fixed shapes against those made position by position; their CUDA graphs where there is a GPU."""
 
+import copy
 import gc
 import weakref
+from dataclasses import fields
 
 import pytest
+import torch
 from draft_cases import ALL_RULES, SEEDS, TOKENIZER, Case, heads_of_all_tastes, in_object
 from heads import shaken_head, small_model
 from hypothesis import given, settings
@@ -11,10 +14,13 @@ from hypothesis import strategies as st
 from strategies import easy_schemas
 
 from smoldiff.decode import denoise, graphed
+from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.graphed import Bucket, Drafts
 from smoldiff.decode.walk_tables import WalkTables
 from smoldiff.errors import SchemaError
+from smoldiff.head.memory import Memory
 from smoldiff.head.projected import can_be_projected
+from smoldiff.head.tables import Tables
 
 KNOWN = {"/date": "2024-0", "/text": "abab", "/integer": "10", "/enum": "cel"}
 
@@ -184,3 +190,54 @@ def test_a_head_that_is_gone_leaves_no_drafts(model, in_tensors):
     del head, case
     gc.collect()
     assert drafts() is None
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def on_gpu(case, head):
+    """The case's denoiser and memory, on the GPU."""
+    tables = Tables(*(getattr(case.denoiser.tables, f.name).cuda() for f in fields(Tables)))
+    moved = {
+        f.name: tuple(x.cuda() for x in value) if isinstance(value, tuple) else value.cuda()
+        for f in fields(Memory)
+        for value in [getattr(case.memory, f.name)]
+    }
+    return Denoiser(head, tables, case.denoiser.vocabulary), Memory(**moved)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("seed", SEEDS)
+def test_replayed_graphs_fill_as_a_cpu_does(model, heads, seed):
+    head = copy.deepcopy(heads[seed]).cuda()
+    schemas = [ALL_RULES, in_object(on={"type": "boolean"}), in_object(text={"type": "string"})]
+    for schema in schemas * 2:
+        case = Case(model, heads[seed], schema)
+        wanted = case.fill()
+        denoiser, memory = on_gpu(case, head)
+        if head in graphed._DRAFTS:  # the same base as before
+            denoiser.tables = graphed._DRAFTS[head].projected.tables
+        fills = denoiser.fill(memory, case.asked, 1)
+        found = {one.asked.open_slot.pointer: one for one in fills}
+        assert results(found) == results(wanted)
+        for pointer, one in found.items():
+            assert one.chances == pytest.approx(wanted[pointer].chances, rel=1e-3, abs=1e-5)
+    buckets = graphed._DRAFTS[head]._graphs
+    assert len(buckets) <= len(schemas)
+    assert all(graph._captured is not None for graph in buckets.values())
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_nothing_in_a_draft_waits_for_the_device(model, heads):
+    head = copy.deepcopy(heads[0]).cuda()
+    denoiser, memory = on_gpu(case := Case(model, heads[0], ALL_RULES), head)
+    denoiser.fill(memory, case.asked, 1)
+    (graph,) = graphed._DRAFTS[head]._graphs.values()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.inference_mode():
+            graph.drafted()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
