@@ -48,7 +48,7 @@ class Walked(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What is known of the tokens seen before a walk begins."""
+    """What is known of the tokens seen before a walk begins. Small tensors are float32: no step converts them."""
 
     before_MK: Tensor
     """The tokens in front of each, the nearest first."""
@@ -56,8 +56,11 @@ class _Seen(NamedTuple):
     """A number that equal tokens share."""
     class_NK: Tensor
     """Of each slot's automaton."""
-    table_KR: Tensor
+    table_RK: Tensor
     logits_QK: Tensor
+    keys_CK: Tensor
+    hidden_1K: Tensor
+    """-inf at the tokens that were not seen, else 0."""
 
 
 def walk(
@@ -71,29 +74,30 @@ def walk(
     num_classes: int,
     max_edges: int,
 ) -> Walked:
-    """Fill the slots. No automaton among them has more classes, NO_CLASS included, and no state more edges."""
-    seen = _seen(projected, plain, memory, starts, tables)
-    cfg = head.config
-    state_N, left_N, history_NM = starts.state_N, starts.left_N, starts.history_NM
-    is_done_N = left_N <= 0
-    is_ended_N = torch.zeros_like(is_done_N)
-    edge_D = torch.arange(max_edges, device=state_N.device)
-    tokens, chances = [], []
-    for p in range(num_positions):
-        row_N = (starts.row_N + p).clamp(max=len(plain.state_QR) - 1)
+    """Fill the slots. No automaton among them has more classes, NO_CLASS included, and no state more edges.
+
+    A GPU takes about as long for a launch as for a step's small tensors, so steps are written in few of them; slots that
+    are done go on, and what they say then is left out at the end.
+    """
+    seen = _seen(head, projected, plain, memory, starts, tables)
+    cfg, ids_K, num_slots = head.config, memory.ids_BN[0], len(starts.row_N)
+    state_N, history_NM = starts.state_N, starts.history_NM
+    place_P1 = torch.arange(num_positions, device=ids_K.device)[:, None]
+    left_PN = starts.left_N - place_P1
+    row_PN = (starts.row_N + place_P1).clamp(max=len(plain.state_QR) - 1)
+    edge_D = torch.arange(max_edges, device=ids_K.device)
+    bonus_M1 = head.copy_bonuses.float()[:, None]
+    steps = []
+    for row_N, left_N in zip(row_PN, left_PN, strict=True):
         inner_NR = projected.inner(plain, row_N, history_NM[:, 0])
         rest_NX = projected.rest(plain, row_N, inner_NR).float()
-        query_NC = rest_NX[:, : cfg.copy_dim]
-        gate_N, sure_N, null_N = rest_NX[:, -3], rest_NX[:, -2], rest_NX[:, -1].contiguous()
-        # Edges, and the classes whose tokens lead on to an accepted text.
-        own_ND = edge_D < tables.num_edges_S[state_N][:, None]
-        at_ND = torch.where(own_ND, tables.first_edge_S[state_N][:, None] + edge_D, 0)
-        class_ND = torch.where(own_ND, tables.class_E[at_ND], 0).long()
-        target_ND = tables.target_E[at_ND].long()
-        leads_ND = own_ND & (tables.steps_S[target_ND] < left_N[:, None])
-        is_allowed_NC = torch.zeros(
-            len(state_N), num_classes, dtype=torch.bool, device=state_N.device
-        ).scatter_(1, class_ND, leads_ND)
+        copy_N1, null_N = rest_NX[:, -3:-2].sigmoid(), rest_NX[:, -1].contiguous()
+        # The classes whose tokens lead on to an accepted text.
+        first_N, num_edges_N, accepts_N = tables.state_SX[state_N].unbind(1)
+        edge_ND = (first_N[:, None] + edge_D) * (edge_D < num_edges_N[:, None])  # or NO_EDGE
+        class_ND, target_ND, steps_ND = tables.edge_EX[edge_ND].unbind(2)
+        is_allowed_NC = torch.zeros(num_slots, num_classes, dtype=torch.bool, device=ids_K.device)
+        is_allowed_NC.scatter_(1, class_ND, steps_ND < left_N[:, None])
         best = low_rank_scoring(
             plain.logits_QV,
             row_N,
@@ -104,39 +108,41 @@ def walk(
             starts.automaton_N,
             null_N,
         )
-        copy_N = gate_N.sigmoid()
-        copied_NK = _copied(head, memory, seen, query_NC, history_NM)
-        logits_NK = seen.logits_QK[row_N].float() + inner_NR.float() @ seen.table_KR.float().T
-        plain_NK = (logits_NK - best.lse_N[:, None]).exp()
-        p_NK = (1 - copy_N[:, None]) * plain_NK + copy_N[:, None] * copied_NK
-        p_NK = p_NK.masked_fill(~is_allowed_NC.gather(1, seen.class_NK), -1.0)
-        p_copy_N, place_N = p_NK.max(1)
-        p_plain_N = (1 - copy_N) * (best.logit_N - best.lse_N).exp()
-        # A token that was seen is likelier than its logit says; its copies stand among those of the tokens seen.
-        token_N = torch.where(p_copy_N >= p_plain_N, memory.ids_BN[0][place_N], best.token_N)
-        p_token_N = torch.maximum(p_copy_N, p_plain_N).clamp(min=LEAST_P)
-        p_null_N = ((1 - copy_N) * (null_N - best.lse_N).exp()).clamp(min=LEAST_P)
-        has_token_N = leads_ND.any(1)
-        ends_N = tables.accepts_S[state_N] & ((p_null_N >= p_token_N) | ~has_token_N)
-        chance_N = sure_N.sigmoid()
+        # Of a token that was seen, all copies count.
+        copied_NK = _copied(seen, rest_NX[:, : cfg.copy_dim], history_NM, bonus_M1)
+        logits_NK = torch.addmm(seen.logits_QK[row_N], inner_NR.float(), seen.table_RK)
+        p_NK = torch.lerp((logits_NK - best.lse_N[:, None]).exp(), copied_NK, copy_N1)
+        p_copied_N, at_N = (p_NK * is_allowed_NC.gather(1, seen.class_NK)).max(1)
+        # Of all tokens, the best logit. One that was seen is likelier than its logit says, and stands among the copies.
+        p_2N = torch.stack([best.logit_N, null_N]).sub_(best.lse_N).exp_() * (1 - copy_N1[:, 0])
+        p_plain_N, p_null_N = p_2N
+        token_N = torch.where(p_copied_N > p_plain_N, ids_K[at_N], best.token_N)
+        p_token_N = torch.maximum(p_copied_N, p_plain_N).clamp(min=LEAST_P)
+        ends_N = (p_null_N.clamp(min=LEAST_P) >= p_token_N) * accepts_N
+        chance_N = rest_NX[:, -2]
         if not cfg.has_confidence:
-            chance_N = torch.where(ends_N, p_null_N, p_token_N)
-        tokens.append(torch.where(is_done_N | ends_N, NO_TEXT, token_N))
-        chances.append(chance_N)
+            chance_N = torch.where(ends_N > 0, p_null_N, p_token_N).logit()
         # Step on.
-        class_N = tables.class_AV[starts.automaton_N, token_N.clamp(min=0)].long()
-        state_N = (target_ND * (leads_ND & (class_ND == class_N[:, None]))).sum(1)
-        left_N = left_N - 1
-        is_full_N = (left_N <= 0) & ~ends_N
-        now_ended_N = ends_N | (is_full_N & (tables.num_edges_S[state_N] == 0))
-        is_ended_N = torch.where(is_done_N, is_ended_N, now_ended_N)
-        is_done_N = is_done_N | ends_N | is_full_N
+        class_N = tables.class_AV[starts.automaton_N, token_N]
+        state_N = (target_ND * (class_ND == class_N[:, None])).sum(1)
         history_NM = torch.cat([token_N[:, None], history_NM[:, :-1]], 1)
-    return Walked(torch.stack(tokens), torch.stack(chances), is_ended_N)
+        steps.append((token_N, chance_N, ends_N, state_N))
+    token_PN, chance_PN, ends_PN, state_PN = map(torch.stack, zip(*steps, strict=True))
+    has_ended_PN = (ends_PN * (left_PN > 0)).cumsum(0) > 0
+    is_text_PN = (left_PN > 0) & ~has_ended_PN
+    # A full slot has ended too where nothing may follow.
+    is_stuck_PN = is_text_PN & (left_PN == 1) & (tables.state_SX[state_PN, 1] == 0)
+    is_ended_N = has_ended_PN[-1] | is_stuck_PN.any(0)
+    return Walked(torch.where(is_text_PN, token_PN, NO_TEXT), chance_PN.sigmoid(), is_ended_N)
 
 
 def _seen(
-    projected: Projected, plain: Plain, memory: Memory, starts: Starts, tables: WalkTables
+    head: DiffusionHead,
+    projected: Projected,
+    plain: Plain,
+    memory: Memory,
+    starts: Starts,
+    tables: WalkTables,
 ) -> _Seen:
     ids_K = memory.ids_BN[0]
     before = [
@@ -147,24 +153,18 @@ def _seen(
         torch.stack(before),
         group_K.expand(len(starts.row_N), -1),
         tables.class_AV[starts.automaton_N[:, None], ids_K].long(),
-        projected.table_VR[ids_K],
-        plain.logits_QV[:, ids_K],
+        projected.table_VR[ids_K].float().T.contiguous(),
+        plain.logits_QV[:, ids_K].float(),
+        (memory.copy_BNC[0].float() * head.config.copy_dim**-0.5).T.contiguous(),
+        torch.where(memory.is_seen_BN, 0.0, -torch.inf),
     )
 
 
-def _copied(
-    head: DiffusionHead, memory: Memory, seen: _Seen, query_NC: Tensor, history_NM: Tensor
-) -> Tensor:
+def _copied(seen: _Seen, query_NC: Tensor, history_NM: Tensor, bonus_M1: Tensor) -> Tensor:
     """[N, K]: how much each token that was seen is pointed at, at all the places where it stands."""
-    keys_KC = memory.copy_BNC[0]
-    scores_NK = (query_NC.to(keys_KC.dtype) @ keys_KC.T).float()
-    scores_NK = scores_NK * head.config.copy_dim**-0.5
-    is_same_NK = memory.is_seen_BN
-    for before_K, token_N, bonus in zip(
-        seen.before_MK, history_NM.unbind(1), head.copy_bonuses.float(), strict=True
-    ):
-        is_same_NK = is_same_NK & (before_K == token_N[:, None])
-        scores_NK = scores_NK + bonus * is_same_NK
-    pointers_NK = scores_NK.masked_fill(~memory.is_seen_BN, -torch.inf).softmax(-1)
+    scores_NK = torch.addmm(seen.hidden_1K, query_NC, seen.keys_CK)
+    is_same_NMK = seen.before_MK == history_NM[..., None]
+    matches_NMK = is_same_NMK.cumprod(1, dtype=torch.float32)  # with all tokens nearer than it
+    pointers_NK = (scores_NK + (bonus_M1 * matches_NMK).sum(1)).softmax(-1)
     sums_NK = torch.zeros_like(pointers_NK).scatter_add_(1, seen.group_NK, pointers_NK)
     return sums_NK.gather(1, seen.group_NK)

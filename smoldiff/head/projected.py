@@ -53,8 +53,8 @@ class Projected:
             head.markov_token(normed(rows, head.mask)) for rows in tables.embedding_VH.split(CHUNK)
         ]
         nothing_1R = before[0].new_zeros(1, before[0].shape[1])
-        self.before_VR = torch.cat([nothing_1R, *before])
-        """Row 0 is of no token, row 1 of token 0."""
+        self.before_VR = torch.cat([*before, nothing_1R])
+        """The last row, -1, is of no token."""
         sure = head.confidence if head.config.has_confidence else head.null  # not read then
         readers = [head.copy_query, head.copy_gate, sure, head.null]
         self.weight_XH = torch.cat([reader.weight for reader in readers])
@@ -79,9 +79,9 @@ class Projected:
         )
 
     def inner(self, plain: Plain, row_N: Tensor, before_N: Tensor) -> Tensor:
-        """[N, R]: how the tokens in front move some positions; -1 is no token."""
-        return functional.silu(self.before_VR[before_N + 1] + plain.state_QR[row_N])
+        """[N, R]: how the tokens in front move some positions; NO_TOKEN where there is none."""
+        return functional.silu(self.before_VR[before_N] + plain.state_QR[row_N])
 
     def rest(self, plain: Plain, row_N: Tensor, inner_NR: Tensor) -> Tensor:
         """[N, X]."""
-        return plain.rest_QX[row_N] + inner_NR @ self.weight_XR.T
+        return torch.addmm(plain.rest_QX[row_N], inner_NR, self.weight_XR.T)

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from draft_cases import ALL_RULES, SEEDS, TOKENIZER, Case, heads_of_all_tastes, in_object
+from draft_cases import ALL_RULES, PROMPT, SEEDS, TOKENIZER, Case, heads_of_all_tastes, in_object
 from heads import shaken_head, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +97,14 @@ def test_any_schema_is_filled_as_position_by_position(model, heads, schema, seed
 @pytest.mark.parametrize("part", ["has_anchor", "has_confidence", "has_slot_positions"])
 def test_a_head_without_a_part_fills_the_same(model, part, in_tensors, monkeypatch):
     assert_equal(Case(model, shaken_head(model, 5, **{part: False}), ALL_RULES), monkeypatch)
+    assert in_tensors[0] is not None
+
+
+def test_a_head_that_reads_the_prompt_alone_fills_the_same(model, in_tensors, monkeypatch):
+    head = shaken_head(model, 5, has_template_states=False)
+    case = Case(model, head, ALL_RULES)
+    case.memory = case.memory.cut(len(PROMPT))  # the anchors are behind it
+    assert_equal(case, monkeypatch)
     assert in_tensors[0] is not None
 
 
