@@ -12,7 +12,7 @@ def test_a_draft_is_timed_part_by_part_and_as_a_whole(tmp_path):
     rows = {row["part"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert list(rows) == ["head pass", "scoring", "slot decoding", "draft"]
     draft = rows.pop("draft")
-    assert draft["slots_equal"] == 1.0
+    assert draft["slots_equal_at_first"] == 1.0
     assert draft["wall_ms"] > 0
     assert draft["target_ms"] == bench_draft.TARGET_MS
     assert draft["bytes"] == sum(row["bytes"] for row in rows.values())
