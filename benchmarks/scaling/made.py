@@ -10,10 +10,11 @@ from scaling.shapes import Shape
 from torch import Tensor
 from transformers import AutoModelForCausalLM, SmolLM3Config
 
-from smoldiff.head.inputs import DECISIONS, KINDS, MASK, MAX_NAME_TOKENS, NO_TOKEN, SLOTS, Query
+from smoldiff.head.inputs import DECISIONS, KINDS, MAX_NAME_TOKENS, NO_TOKEN, SLOTS, Query
 from smoldiff.head.model import MAX_MATCH, DiffusionHead
 from smoldiff.head.tool_guess import NUM_QUERY_TOKENS, NUM_TOOL_TOKENS
 from smoldiff.scaffold.answer import CallStyle
+from smoldiff.template.template import MASK
 from smoldiff_training.data.targets import Target
 from smoldiff_training.head.collate import collate
 from smoldiff_training.head.examples import NULL, Example, Guess, Labelled

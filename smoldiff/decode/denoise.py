@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smoldiff.decode.asked import SlotQueries
+from smoldiff.decode.graphed import Drafts, SlotEnd, SlotStart, serves
 from smoldiff.decode.walking import Walker
 from smoldiff.head.inputs import NO_TOKEN, Queries, Query
 from smoldiff.head.memory import Memory
@@ -42,7 +43,8 @@ class SlotFill:
     is_ended: bool
     """Whether the text ends inside its positions."""
     log_probs: list[NDArray[np.float32] | None] = field(default_factory=list)
-    """What the head gave every token and NULL [V + 1] at each place, the end's too; None where a token stood already."""
+    """What the head gave every token and NULL [V + 1] at each place, the end's too; None where a token stood already,
+    and where no log-probabilities were asked for."""
 
     @property
     def confidence(self) -> float:
@@ -65,6 +67,7 @@ class Denoiser:
     """Called after each step; for a display."""
     num_passes: int = 0
     """How often the head ran."""
+    _has_log_probs: bool = False
 
     @torch.inference_mode()
     def remember(self, ids: Sequence[int], states_TS: Tensor, start: int) -> Memory:
@@ -81,8 +84,19 @@ class Denoiser:
         return self.head.encode(memory, Queries.of([queries], memory.ids_BN.device), self.tables)
 
     @torch.inference_mode()
-    def fill(self, memory: Memory, asked: Sequence[SlotQueries], num_steps: int) -> list[SlotFill]:
-        """The slots' texts after `num_steps` steps. Slots without an automaton stay empty and unended."""
+    def fill(
+        self,
+        memory: Memory,
+        asked: Sequence[SlotQueries],
+        num_steps: int,
+        *,
+        has_log_probs: bool = False,
+    ) -> list[SlotFill]:
+        """The slots' texts after `num_steps` steps. Slots without an automaton stay empty and unended.
+
+        has_log_probs: keep `SlotFill.log_probs`, which takes a trip to the host for each position.
+        """
+        self._has_log_probs = has_log_probs
         fills = self._step(memory, asked)
         for step in range(1, num_steps):
             self._show(step - 1, fills)
@@ -98,15 +112,30 @@ class Denoiser:
 
     def _step(self, memory: Memory, asked: Sequence[SlotQueries]) -> list[SlotFill]:
         rows: list[Query] = [query for one in asked for query in one.queries]
-        encoded = self.encode(memory, rows)
         starts = np.cumsum([0, *(len(one.queries) for one in asked)])
         chains = [
             _Chain(one, int(start), self._automaton(one))
             for one, start in zip(asked, starts, strict=False)
         ]
-        while live := [chain for chain in chains if not chain.is_done]:
-            self._advance(encoded, live)
+        if not self._drafted(memory, rows, [chain for chain in chains if not chain.is_done]):
+            encoded = self.encode(memory, rows)
+            while live := [chain for chain in chains if not chain.is_done]:
+                self._advance(encoded, live)
         return [chain.filled() for chain in chains]
+
+    def _drafted(self, memory: Memory, rows: Sequence[Query], live: Sequence[_Chain]) -> bool:
+        """Fill all slots in one go on the device, where that is possible."""
+        is_free = bool(live) and all(chain.is_free for chain in live)
+        if self._has_log_probs or not (is_free and serves(self.head, memory)):
+            return False
+        drafts = Drafts.of(self.head, self.tables, memory.ids_BN.device)
+        ends = drafts.fill(self.head, memory, rows, [chain.start() for chain in live])
+        if ends is None:
+            return False
+        self.num_passes += 1
+        for chain, end in zip(live, ends, strict=True):
+            chain.take_all(end)
+        return True
 
     def _automaton(self, one: SlotQueries) -> TokenAutomaton | None:
         try:
@@ -156,6 +185,30 @@ class _Chain:
         """The tokens before it, the last one first."""
         last = self._tokens[::-1][:MAX_MATCH]
         return last + [NO_TOKEN] * (MAX_MATCH - len(last))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no token stands at any later position."""
+        return max(self._fixed, default=-1) < len(self._tokens)
+
+    def start(self) -> SlotStart:
+        return SlotStart(
+            self.query,
+            self._walker.automaton,
+            self._walker.state,
+            self._walker.num_left,
+            self.history(),
+        )
+
+    def take_all(self, end: SlotEnd) -> None:
+        """Fill all positions that are left."""
+        for token_id, chance in zip(end.token_ids, end.chances, strict=False):
+            self._log_probs.append(None)
+            self._append(token_id, chance)
+        if not self.is_done:
+            self._log_probs.append(None)
+            self._chances.append(end.chances[len(end.token_ids)])
+            self.is_done = self._is_ended = True
 
     def take(self, log_probs_V: NDArray[np.float32], chance: float | None) -> None:
         """Fill the position with the best token that may stand there, or end the slot.

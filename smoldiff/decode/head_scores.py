@@ -94,7 +94,7 @@ class HeadScorer(HeadDecider):
         }
         while True:
             asked = self._asker.slots(self._seen, open_runs(template, sizes))
-            fills = self._denoiser.fill(self._memory, asked, self._num_steps)
+            fills = self._denoiser.fill(self._memory, asked, self._num_steps, has_log_probs=True)
             found = {fill.asked.open_slot.pointer: fill for fill in fills}
             full = [p for p, fill in found.items() if not fill.is_ended and sizes[p] < most[p]]
             if not full:

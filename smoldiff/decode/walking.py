@@ -13,7 +13,7 @@ from smoldiff.template.automaton import TokenAutomaton
 
 # Shapes: S states, U tokens of the automaton, C classes.
 
-_FAR = np.iinfo(np.int32).max // 2
+FAR = np.iinfo(np.int32).max // 2
 _STEPS: weakref.WeakKeyDictionary[TokenAutomaton, NDArray[np.int32]] = weakref.WeakKeyDictionary()
 
 
@@ -21,7 +21,7 @@ def steps_to_end(automaton: TokenAutomaton) -> NDArray[np.int32]:
     """[S]: tokens of the shortest way from each state to an accepted text."""
     known = _STEPS.get(automaton)
     if known is None:
-        known = np.where(automaton.accepts, 0, _FAR).astype(np.int32)
+        known = np.where(automaton.accepts, 0, FAR).astype(np.int32)
         while True:
             nearer = known.copy()
             np.minimum.at(nearer, automaton.source, known[automaton.target] + 1)

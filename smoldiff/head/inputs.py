@@ -23,6 +23,7 @@ MAX_OFFSET = 64
 
 SLOTS, DECISIONS = 1, 2
 """Blocks: queries see the context and the queries of their own block. 0 is padding."""
+NUM_BLOCKS = 3
 
 KINDS = (
     "string",

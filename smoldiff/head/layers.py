@@ -9,8 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from smoldiff.head.config import HeadConfig
+from smoldiff_kernels.head_attention import head_attention
 
-# Shapes: B rows, Q queries, N tokens seen, K = N + Q, A query heads, G key/value heads, E head width, H hidden size.
+# Shapes: B rows, Q queries, N tokens seen, T either of them, A query heads, G key/value heads, E head width, H hidden size.
+
+Groups = dict[str, Tensor]
+"""Which queries see what: keywords of `head_attention`."""
 
 
 class Rotary:
@@ -49,22 +53,6 @@ class Norm(nn.RMSNorm):
         return x * scale.to(x.dtype) * weight
 
 
-def attended(q_BAQE: Tensor, k_BGKE: Tensor, v_BGKE: Tensor, sees_BQK: Tensor) -> Tensor:
-    """Masked attention of grouped queries, [B, A, Q, E]."""
-    if q_BAQE.is_cuda:
-        repeats = q_BAQE.shape[1] // k_BGKE.shape[1]
-        keys, values = (x.repeat_interleave(repeats, 1) for x in (k_BGKE, v_BGKE))
-        return nn.functional.scaled_dot_product_attention(q_BAQE, keys, values, sees_BQK[:, None])
-    # On a CPU the fused kernel's backward pass takes longer than the products that it saves.
-    q_BGRE = q_BAQE.unflatten(1, (k_BGKE.shape[1], -1)).flatten(2, 3)
-    scores_BGRK = (q_BGRE * q_BGRE.shape[-1] ** -0.5) @ k_BGKE.mT
-    scores = scores_BGRK.unflatten(2, (-1, sees_BQK.shape[1]))
-    hidden_B11QK = ~sees_BQK[:, None, None]
-    weights = scores.masked_fill(hidden_B11QK, -torch.inf).softmax(-1).to(v_BGKE.dtype)
-    out_BGRE = weights.flatten(2, 3) @ v_BGKE
-    return out_BGRE.unflatten(2, (-1, sees_BQK.shape[1])).flatten(1, 2)
-
-
 class HeadAttention(nn.Module):
     def __init__(self, cfg: HeadConfig) -> None:
         super().__init__()
@@ -88,14 +76,13 @@ class HeadAttention(nn.Module):
         x_BQH: Tensor,
         seen: tuple[Tensor, Tensor],
         angles_Q: tuple[Tensor, Tensor],
-        sees_BQK: Tensor,
+        groups: Groups,
     ) -> Tensor:
         q_BAQE = rotated(self.q_norm(self._split(self.q_proj(x_BQH))), angles_Q)
         k_BGQE = rotated(self.k_norm(self._split(self.k_proj(x_BQH))), angles_Q)
-        keys = torch.cat([seen[0], k_BGQE], 2)
-        values = torch.cat([seen[1], self._split(self.v_proj(x_BQH))], 2)
-        out_BAQE = attended(q_BAQE, keys, values, sees_BQK)
-        return self.o_proj(out_BAQE.transpose(1, 2).flatten(2))
+        v_BGQE = self._split(self.v_proj(x_BQH))
+        tensors = (x.transpose(1, 2) for x in (q_BAQE, *seen, k_BGQE, v_BGQE))
+        return self.o_proj(head_attention(*tensors, **groups).flatten(2))
 
     def _split(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
@@ -117,10 +104,10 @@ class HeadLayer(nn.Module):
         keys_BGNE: Tensor,
         values_BGNE: Tensor,
         angles_Q: tuple[Tensor, Tensor],
-        sees_BQK: Tensor,
+        groups: Groups,
     ) -> Tensor:
         seen = (keys_BGNE, values_BGNE)
-        x_BQH = x_BQH + self.attention(self.attention_norm(x_BQH), seen, angles_Q, sees_BQK)
+        x_BQH = x_BQH + self.attention(self.attention_norm(x_BQH), seen, angles_Q, groups)
         inner = self.mlp_norm(x_BQH)
         mlp = nn.functional.silu(self.gate_proj(inner)) * self.up_proj(inner)
         return x_BQH + self.down_proj(mlp)

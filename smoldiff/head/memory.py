@@ -39,12 +39,6 @@ class Memory:
     def is_seen_BN(self) -> Tensor:
         return torch.arange(self.num_tokens, device=self.ids_BN.device) < self.lengths_B[:, None]
 
-    def seen_by(self, moment_BQ: Tensor) -> Tensor:
-        """[B, Q, N]: which tokens a query of a moment sees."""
-        fed_in_B1N = self.fed_in_BN[:, None]
-        is_own_BQN = (fed_in_B1N == 0) | (fed_in_B1N == moment_BQ[..., None])
-        return is_own_BQN & self.is_seen_BN[:, None]
-
     def cut(self, num_tokens: int) -> Memory:
         """The first tokens of a single row."""
         return Memory(
@@ -72,6 +66,15 @@ class Memory:
             _joined(self.values, more.values),
             torch.cat([self.copy_BNC, more.copy_BNC], 1),
         )
+
+
+def sees(moment_BQ: Tensor, fed_in_BN: Tensor) -> Tensor:
+    """[B, Q, N]: whether a query of a moment sees a token of another: its own moment's, and those of moment 0.
+
+    The rule of the groups of `smoldiff_kernels.head_attention`.
+    """
+    fed_in_B1N = fed_in_BN[:, None]
+    return (fed_in_B1N == 0) | (fed_in_B1N == moment_BQ[..., None])
 
 
 def _joined(first: Sequence[Tensor], second: Sequence[Tensor]) -> tuple[Tensor, ...]:

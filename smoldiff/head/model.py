@@ -16,9 +16,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from smoldiff.head.config import HeadConfig
-from smoldiff.head.inputs import KINDS, MAX_INDEX, MAX_OFFSET, NO_TOKEN, Queries
-from smoldiff.head.layers import HeadLayer, Norm, Rotary
-from smoldiff.head.memory import Memory
+from smoldiff.head.inputs import (
+    KINDS,
+    MAX_INDEX,
+    MAX_OFFSET,
+    NO_TOKEN,
+    NUM_BLOCKS,
+    Queries,
+)
+from smoldiff.head.layers import Groups, HeadLayer, Norm, Rotary
+from smoldiff.head.memory import Memory, sees
 from smoldiff.head.tables import Tables
 from smoldiff.head.tool_guess import ToolGuess
 from smoldiff.template.template import MASK
@@ -75,19 +82,32 @@ class Scores:
         """[K, V + 1] float32."""
         plain_KV = self.logits_KV.softmax(-1)
         copied_KV = torch.zeros_like(plain_KV).scatter_add_(1, self.ids_KN, self.pointers_KN)
-        copy_K1 = self.copy_K[:, None]
-        return ((1 - copy_K1) * plain_KV + copy_K1 * copied_KV).clamp(min=LEAST_P).log()
+        return mixed(plain_KV, copied_KV, self.copy_K)
 
-    def log_probs_at(self, tokens_KT: Tensor) -> Tensor:
-        """The same for some tokens of each row: [K, T], differentiable, without a second [K, V]."""
-        lse_K1 = self.logits_KV.logsumexp(-1, keepdim=True)
-        plain_KT = (self.logits_KV.gather(1, tokens_KT) - lse_K1).exp()
-        copied_KT = torch.stack(
-            [(self.pointers_KN * (self.ids_KN == t[:, None])).sum(1) for t in tokens_KT.unbind(1)],
-            1,
-        )
-        copy_K1 = self.copy_K[:, None]
-        return ((1 - copy_K1) * plain_KT + copy_K1 * copied_KT).clamp(min=LEAST_P).log()
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What is read off the states of some positions: `Scores` before the product with the LM head."""
+
+    out_KD: Tensor
+    """Times the LM head these are the logits of the tokens."""
+    null_K: Tensor | None
+    """Logit of NULL; None where the last row of the LM head stands for it."""
+    copy_K: Tensor
+    pointers_KN: Tensor
+    ids_KN: Tensor
+    confidence_K: Tensor
+
+    def copied_at(self, tokens_KT: Tensor) -> Tensor:
+        """How much is pointed at some tokens of each row: [K, T], differentiable, without a [K, V]."""
+        is_at = (self.ids_KN == t[:, None] for t in tokens_KT.unbind(1))
+        return torch.stack([(self.pointers_KN * is_at_KN).sum(1) for is_at_KN in is_at], 1)
+
+
+def mixed(plain: Tensor, copied: Tensor, copy_K: Tensor) -> Tensor:
+    """Log-probabilities of tokens by row, from what the logits and what the pointers give them."""
+    copy_K1 = copy_K[:, None]
+    return ((1 - copy_K1) * plain + copy_K1 * copied).clamp(min=LEAST_P).log()
 
 
 class DiffusionHead(nn.Module):
@@ -233,9 +253,9 @@ class DiffusionHead(nn.Module):
         """One denoise step."""
         x_BQH = self._inputs(memory, queries, tables)
         angles_Q = self._rotary.angles(_positions(memory, queries))
-        sees_BQK = _sees(memory, queries)
+        groups = groups_of(memory, queries)
         for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
-            args = (x_BQH, keys, values, angles_Q, sees_BQK)
+            args = (x_BQH, keys, values, angles_Q, groups)
             x_BQH = (
                 checkpoint(layer, *args, use_reentrant=False)
                 if self._is_checkpointing and self.training
@@ -246,7 +266,7 @@ class DiffusionHead(nn.Module):
     def _inputs(self, memory: Memory, queries: Queries, tables: Tables) -> Tensor:
         token_BQ1 = (queries.token_BQ != MASK)[..., None]
         tokens = self.token_in(
-            _normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask)
+            normed(tables.embedding_VH[queries.token_BQ.clamp(min=0)], self.mask)
         )
         x_BQH = torch.where(token_BQ1, tokens, self.mask)
         x_BQH = x_BQH + self.name_in(self._names(queries.names_BQL, tables))
@@ -262,7 +282,7 @@ class DiffusionHead(nn.Module):
     def _names(self, names_BQL: Tensor, tables: Tables) -> Tensor:
         """The mean of a name's token embeddings."""
         is_token = (names_BQL != NO_TOKEN)[..., None]
-        tokens = _normed(tables.embedding_VH[names_BQL.clamp(min=0)], self.mask) * is_token
+        tokens = normed(tables.embedding_VH[names_BQL.clamp(min=0)], self.mask) * is_token
         return tokens.sum(2) / is_token.sum(2).clamp(min=1).to(tokens.dtype)
 
     def decide(self, encoded: Encoded) -> Tensor:
@@ -271,24 +291,34 @@ class DiffusionHead(nn.Module):
 
     def scores(self, encoded: Encoded, at: Rows, tables: Tables) -> Scores:
         """Scores of the tokens at some positions, given the tokens before them."""
+        found = self.readings(encoded, at, tables)
+        logits_KV = nn.functional.linear(found.out_KD, tables.lm_head_VH)
+        null_K = logits_KV[:, -1] if found.null_K is None else found.null_K
+        if found.null_K is None:
+            logits_KV = _without_last(logits_KV)
+        logits_KV = torch.cat([logits_KV.float(), null_K[:, None].float()], 1)
+        return Scores(logits_KV, found.copy_K, found.pointers_KN, found.ids_KN, found.confidence_K)
+
+    def readings(self, encoded: Encoded, at: Rows, tables: Tables) -> Readings:
+        """What is read off the states of some positions, given the tokens before them."""
         u_KH = self._behind(encoded.h_BQH[at.rows_K, at.queries_K], at.history_KM, tables)
         out_KD = self.out(u_KH)
         if self.config.has_anchor:
-            out_KD = out_KD + self._anchored(encoded, at)
-        logits_KV = nn.functional.linear(out_KD.to(tables.lm_head_VH.dtype), tables.lm_head_VH)
-        if self.config.has_null_row:
-            null_K1 = self.null(u_KH)
-        else:
-            null_K1, logits_KV = logits_KV[:, -1:], _without_last(logits_KV)
-        logits_KV = torch.cat([logits_KV.float(), null_K1.float()], 1)
+            out_KD = out_KD + self.anchored(encoded, at.rows_K, at.queries_K)
         copy_K, pointers_KN = self._copied(encoded, at, u_KH)
         confidence_K = (
             self.confidence(u_KH)[:, 0].float()
             if self.config.has_confidence
-            else logits_KV.new_zeros(len(logits_KV))
+            else copy_K.new_zeros(len(copy_K))
         )
-        ids_KN = encoded.memory.ids_BN[at.rows_K]
-        return Scores(logits_KV, copy_K, pointers_KN, ids_KN, confidence_K)
+        return Readings(
+            out_KD.to(tables.lm_head_VH.dtype),
+            self.null(u_KH)[:, 0] if self.config.has_null_row else None,
+            copy_K,
+            pointers_KN,
+            encoded.memory.ids_BN[at.rows_K],
+            confidence_K,
+        )
 
     def _behind(self, h_KH: Tensor, history_KM: Tensor, tables: Tables) -> Tensor:
         """The states of positions, moved by the token in front of each."""
@@ -296,16 +326,16 @@ class DiffusionHead(nn.Module):
             return h_KH
         before_K = history_KM[:, 0]
         is_token = (before_K != NO_TOKEN)[:, None]
-        tokens = _normed(tables.embedding_VH[before_K.clamp(min=0)], self.mask) * is_token
+        tokens = normed(tables.embedding_VH[before_K.clamp(min=0)], self.mask) * is_token
         inner = nn.functional.silu(self.markov_token(tokens) + self.markov_state(h_KH))
         return h_KH + self.markov_out(inner)
 
-    def _anchored(self, encoded: Encoded, at: Rows) -> Tensor:
+    def anchored(self, encoded: Encoded, rows_K: Tensor, queries_K: Tensor) -> Tensor:
         """The base's final state at the anchor, as much of it as counts at each offset."""
-        anchors_K = encoded.queries.anchor_BQ[at.rows_K, at.queries_K]
-        anchors_K = _kept(anchors_K, encoded.memory.lengths_B[at.rows_K])
-        offsets_K = encoded.queries.offset_BQ[at.rows_K, at.queries_K]
-        final_KD = encoded.memory.final_BND[at.rows_K, anchors_K]
+        anchors_K = encoded.queries.anchor_BQ[rows_K, queries_K]
+        anchors_K = _kept(anchors_K, encoded.memory.lengths_B[rows_K])
+        offsets_K = encoded.queries.offset_BQ[rows_K, queries_K]
+        final_KD = encoded.memory.final_BND[rows_K, anchors_K]
         gates_K = torch.where(
             offsets_K < NUM_GATES, _rows(self.anchor_gates, offsets_K.clamp(max=NUM_GATES - 1)), 0.0
         )
@@ -323,9 +353,8 @@ class DiffusionHead(nn.Module):
         for num, bonus in enumerate(self.copy_bonuses.float(), 1):
             scores_KN = scores_KN + bonus * (matches_KN >= num)
         moment_K = encoded.queries.moment_BQ[at.rows_K, at.queries_K]
-        fed_in_KN = memory.fed_in_BN[at.rows_K]
         is_seen_KN = memory.is_seen_BN[at.rows_K]
-        is_seen_KN = is_seen_KN & ((fed_in_KN == 0) | (fed_in_KN == moment_K[:, None]))
+        is_seen_KN = is_seen_KN & sees(moment_K[:, None], memory.fed_in_BN[at.rows_K])[:, 0]
         pointers_KN = scores_KN.masked_fill(~is_seen_KN, -torch.inf).softmax(-1)
         return self.copy_gate(u_KH)[:, 0].float().sigmoid(), pointers_KN
 
@@ -367,12 +396,15 @@ def _positions(memory: Memory, queries: Queries) -> Tensor:
     return anchors_BQ + 1 + queries.offset_BQ
 
 
-def _sees(memory: Memory, queries: Queries) -> Tensor:
-    """[B, Q, N + Q]: what was seen, and the queries of the same block. Padding sees itself, so that nothing is NaN."""
-    block_BQ, moment_BQ = queries.block_BQ, queries.moment_BQ
-    is_own_BQQ = block_BQ[:, :, None] == block_BQ[:, None]
-    is_own_BQQ = is_own_BQQ & (moment_BQ[:, :, None] == moment_BQ[:, None])
-    return torch.cat([memory.seen_by(moment_BQ), is_own_BQQ], 2)
+def groups_of(memory: Memory, queries: Queries) -> Groups:
+    """Queries see what was seen, and the queries of the same block and moment; padding sees padding."""
+    template_BQ = 1 + queries.block_BQ + NUM_BLOCKS * queries.moment_BQ
+    return {
+        "context_lengths": memory.lengths_B.int(),
+        "context_group": memory.fed_in_BN.int().contiguous(),
+        "template_context_group": queries.moment_BQ.int().contiguous(),
+        "template_group": template_BQ.int().contiguous(),
+    }
 
 
 def _kept(anchors: Tensor, lengths: Tensor) -> Tensor:
@@ -389,6 +421,6 @@ def _at(x_BNH: Tensor, index_BQ: Tensor) -> Tensor:
     return x_BNH.gather(1, index_BQ[..., None].expand(-1, -1, x_BNH.shape[2]))
 
 
-def _normed(embedded: Tensor, like: Tensor) -> Tensor:
+def normed(embedded: Tensor, like: Tensor) -> Tensor:
     """Token embeddings of length 1 a dimension: their scale differs from base to base."""
     return nn.functional.rms_norm(embedded.float(), embedded.shape[-1:], eps=1e-6).to(like.dtype)

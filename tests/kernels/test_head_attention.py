@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smoldiff.head.layers import attended
+from smoldiff.head.memory import sees
 from smoldiff_kernels.head_attention import configs, head_attention
 
 # Shapes: B rows, T template positions, C context tokens, A query heads, G key/value heads, E head width, K = C + T.
@@ -299,14 +299,19 @@ def test_groups_say_what_the_mask_of_the_head_says():
     fed_in_BC = torch.randint(0, 3, (num_rows, C), generator=generator)
     lengths_B = torch.tensor([C, 11])
     is_seen_BC = torch.arange(C) < lengths_B[:, None]
-    fed_in_B1C = fed_in_BC[:, None]
-    sees_BTC = (fed_in_B1C == 0) | (fed_in_B1C == moment_BT[..., None])
+    sees_BTC = sees(moment_BT, fed_in_BC)
     own_BTT = (block_BT[:, :, None] == block_BT[:, None]) & (
         moment_BT[:, :, None] == moment_BT[:, None]
     )
     sees_BTK = torch.cat([sees_BTC & is_seen_BC[:, None], own_BTT], 2).to(checks.DEVICE)
     q, k_c, v_c, k_t, v_t = (x.transpose(1, 2) for x in tensors)
-    expected_BATE = attended(q, torch.cat([k_c, k_t], 2), torch.cat([v_c, v_t], 2), sees_BTK)
+    expected_BATE = torch.nn.functional.scaled_dot_product_attention(
+        q,
+        torch.cat([k_c, k_t], 2),
+        torch.cat([v_c, v_t], 2),
+        attn_mask=sees_BTK[:, None],
+        enable_gqa=True,
+    )
     ours = head_attention(
         *tensors,
         context_lengths=integers(lengths_B),

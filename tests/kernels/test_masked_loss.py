@@ -242,10 +242,10 @@ def trainer_losses(
     teacher_p_KT: Tensor,
     smoothing: float,
 ) -> list[Tensor]:
-    """As in smoldiff_training.head.loss, without a copy term."""
+    """From all the head's log-probabilities, without a copy term."""
     logits_KC = torch.cat([hidden_KD @ lm_head_VD.T, null_K[:, None]], 1)
     scores = scores_of(logits_KC, torch.zeros_like(null_K), labels_K[:, None] * 0, None)
-    log_p_KT = scores.log_probs_at(torch.cat([labels_K[:, None], teacher_ids_KT], 1))
+    log_p_KT = scores.log_probs_KV().gather(1, torch.cat([labels_K[:, None], teacher_ids_KT], 1))
     cross_entropy_K = -log_p_KT[:, 0]
     if smoothing:
         mean_K = -scores.logits_KV.log_softmax(-1).mean(-1)
@@ -279,7 +279,7 @@ def test_a_copy_term_is_made_of_the_log_probabilities(impl: Impl) -> None:
             log_p_KT = ((1 - c_K[:, None]) * each.log_p_KT.exp() + c_K[:, None] * copied_KT).log()
         else:
             scores = scores_of(h_KD @ x.lm_head_VD.T, c_K, ids_KN, pointers_KN)
-            log_p_KT = scores.log_probs_at(x.wanted_KT)
+            log_p_KT = scores.log_probs_KV().gather(1, x.wanted_KT)
         (log_p_KT * x.grad_KT).sum().backward()
         return [log_p_KT.detach(), h_KD.grad, c_K.grad]
 

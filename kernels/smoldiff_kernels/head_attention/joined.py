@@ -13,10 +13,14 @@ from smoldiff_kernels.head_attention.layout import Layout
 # G key/value heads, E head width.
 
 
+NO_GROUP = torch.iinfo(torch.int32).min
+"""A group that no query is of."""
+
+
 class Joined(NamedTuple):
-    q_BTAE: Tensor
-    k_BKGE: Tensor
-    v_BKGE: Tensor
+    q_BATE: Tensor
+    k_BGKE: Tensor
+    v_BGKE: Tensor
     sees_BTK: Tensor
 
 
@@ -26,14 +30,14 @@ def joined(
     """Everything padded, the context's keys in front of the template's."""
     is_token_BT, is_token_BC = is_token(layout, q.device)
     spread_t, spread_c = _Spread(layout, is_template=True), _Spread(layout, is_template=False)
+    is_token_BK = torch.cat([is_token_BC, is_token_BT], 1)
     keys, values = (
-        torch.cat(
-            [_cleared(spread_c(c), is_token_BC), _cleared(spread_t(t), is_token_BT)],
-            1,
+        _cleared(
+            torch.cat([spread_c(c).transpose(1, 2), spread_t(t).transpose(1, 2)], 2), is_token_BK
         )
         for c, t in zip(context, template, strict=True)
     )
-    sees_BTK = torch.cat([is_token_BC, is_token_BT], 1)[:, None] & is_token_BT[..., None]
+    sees_BTK = is_token_BK[:, None] & is_token_BT[..., None]
     num_context = is_token_BC.shape[1]
     if layout.context_group is not None:
         query_group = layout.template_context_group
@@ -43,13 +47,13 @@ def joined(
     if layout.template_group is not None:
         group_BT = spread_t(layout.template_group)
         sees_BTK[..., num_context:] &= visible(group_BT, group_BT)
-    return Joined(_cleared(spread_t(q), is_token_BT), keys, values, sees_BTK)
+    return Joined(_cleared(spread_t(q).transpose(1, 2), is_token_BT), keys, values, sees_BTK)
 
 
 def visible(key_group_BK: Tensor, query_group_BT: Tensor) -> Tensor:
     """[B, T, K]: keys of group 0 are seen by all, others by the queries of their group, negative ones by none."""
-    key_B1K = key_group_BK[:, None]
-    return (key_B1K == 0) | ((key_B1K == query_group_BT[..., None]) & (key_B1K > 0))
+    of_none_BK = key_group_BK.masked_fill(key_group_BK < 0, NO_GROUP)
+    return (of_none_BK[:, None] == query_group_BT[..., None]) | (key_group_BK == 0)[:, None]
 
 
 def is_token(layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -68,8 +72,9 @@ def is_token(layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
-def unjoined(out_BTAE: Tensor, like: Tensor, layout: Layout) -> Tensor:
+def unjoined(out_BATE: Tensor, like: Tensor, layout: Layout) -> Tensor:
     """The output in the layout of the queries."""
+    out_BTAE = out_BATE.transpose(1, 2)
     if not layout.is_template_packed:
         return out_BTAE
     assert layout.template_lengths is not None
@@ -99,6 +104,8 @@ class _Spread:
         return torch.cat([x, x.new_zeros(1, *x.shape[1:])])[at_BT]
 
 
-def _cleared(x_BTGE: Tensor, is_token_BT: Tensor) -> Tensor:
+def _cleared(x_BGKE: Tensor, is_token_BK: Tensor) -> Tensor:
     """Zeros in the padding, where NaN times a weight of zero would be NaN."""
-    return x_BTGE.masked_fill(~is_token_BT[..., None, None], 0.0)
+    if x_BGKE.is_cpu and is_token_BK.all():
+        return x_BGKE  # no padding: a copy for nothing
+    return x_BGKE.masked_fill(~is_token_BK[:, None, :, None], 0.0)

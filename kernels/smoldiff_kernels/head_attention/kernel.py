@@ -30,6 +30,7 @@ SPLITS_A_WARP = 16
 """Of the merge: how many partial rows a warp holds in its registers."""
 
 
+@torch.compiler.disable  # kernels with a gradient of their own: nothing for a compiler to fuse
 def head_attention_triton(
     q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
 ) -> Tensor:

@@ -29,19 +29,18 @@ def head_attention_sdpa(
             enable_gqa=True,
         )
         return out_BATE.transpose(1, 2)
-    q_BTAE, k_BKGE, v_BKGE, sees_BTK = joined(q, context, template, layout)
-    repeats = q_BTAE.shape[2] // k_BKGE.shape[2]
+    q_BATE, k_BGKE, v_BGKE, sees_BTK = joined(q, context, template, layout)
+    repeats = q_BATE.shape[1] // k_BGKE.shape[1]
     has_key_BT1 = sees_BTK.any(-1, keepdim=True)
     out_BATE = torch.nn.functional.scaled_dot_product_attention(
-        q_BTAE.transpose(1, 2),
-        k_BKGE.repeat_interleave(repeats, 2).transpose(1, 2),
-        v_BKGE.repeat_interleave(repeats, 2).transpose(1, 2),
+        q_BATE,
+        k_BGKE.repeat_interleave(repeats, 1),
+        v_BGKE.repeat_interleave(repeats, 1),
         # A query that sees nothing sees all instead, and is cleared: its softmax would be NaN.
         attn_mask=(sees_BTK | ~has_key_BT1)[:, None],
         scale=layout.scale,
     )
-    out_BTAE = out_BATE.transpose(1, 2).masked_fill(~has_key_BT1[..., None], 0.0)
-    return unjoined(out_BTAE, q, layout)
+    return unjoined(out_BATE.masked_fill(~has_key_BT1[:, None], 0.0), q, layout)
 
 
 def head_attention_flash(

@@ -32,7 +32,7 @@ from smoldiff.head.inputs import (
     NO_TOKEN,
     Queries,
 )
-from smoldiff.head.model import MAX_MATCH, DiffusionHead, Rows, matched
+from smoldiff.head.model import MAX_MATCH, DiffusionHead, Rows, matched, mixed
 from smoldiff.head.taps import Taps
 
 TEXT = [5, 9, 2, 200, 17, 40, 9, 2, 31]
@@ -203,13 +203,19 @@ def test_probabilities_sum_to_one(model, head):
     assert ((scores.copy_K > 0) & (scores.copy_K < 1)).all()
 
 
-def test_the_scores_of_some_tokens_are_those_of_all(model, head):
-    memory = remembered(head, random_seen(head, [9, 4]))
-    scores = scores_of(model, head, memory, Queries.of([a_row(), a_row(1)]))
+def test_what_is_read_off_the_states_makes_the_scores(model, head):
+    memory, queries = remembered(head, random_seen(head, [9, 4])), Queries.of([a_row(), a_row(1)])
+    at = all_rows(queries)
+    scores = scores_of(model, head, memory, queries, at)
+    found = head.readings(head.encode(memory, queries, model.tables), at, model.tables)
+    logits_KV = torch.cat([found.out_KD @ model.tables.lm_head_VH.T, found.null_K[:, None]], 1)
     tokens_KT = torch.randint(301, (18, 5), generator=torch.Generator().manual_seed(0))
     tokens_KT[:, 0], tokens_KT[:, 1] = 300, memory.ids_BN[0, 2]
+    plain_KT = logits_KV.softmax(-1).gather(1, tokens_KT)
     torch.testing.assert_close(
-        scores.log_probs_at(tokens_KT), scores.log_probs_KV().gather(1, tokens_KT), **CLOSE
+        mixed(plain_KT, found.copied_at(tokens_KT), found.copy_K),
+        scores.log_probs_KV().gather(1, tokens_KT),
+        **CLOSE,
     )
 
 
@@ -229,7 +235,7 @@ def test_an_impossible_token_still_has_a_gradient(model):
         head.null.bias.fill_(-60.0)
     memory, _ = read_by(model, head, TEXT)
     scores = scores_of(model, head, memory, Queries.of([slot_queries(3, 1)]))
-    (-scores.log_probs_at(torch.tensor([[300]])).sum()).backward()
+    (-scores.log_probs_KV()[0, 300]).backward()
     assert head.null.bias.grad < -0.9
 
 

@@ -189,7 +189,11 @@ def plain_loss(head, base, batch, cfg):
             ce, plain = -log_p[label], scores.logits_KV[0].log_softmax(-1)
             smooth = (1 - cfg.label_smoothing) * ce - cfg.label_smoothing * plain.mean()
             bce = -(is_right * chance.log() + (1 - is_right) * (1 - chance).log())
-            entropy = -(plain.exp() * plain).sum()
+            entropy = torch.tensor(0.0)
+            if p_teacher.sum() > 0:
+                p_head = log_p[batch["teacher_ids_BQT"][b, q]].exp()
+                outcomes = torch.cat([p_head, 1 - p_head.sum()[None]])
+                entropy = -(outcomes * outcomes.log()).sum()
             terms.append(
                 weight
                 * (

@@ -116,9 +116,9 @@ class LossConfig:
     decision_weight: PositiveOrZero = 1.0
     guess_weight: PositiveOrZero = 1.0  # of the tool guess
     label_smoothing: ShareBelowOne = 0.0
-    entropy_weight: PositiveOrZero = 0.0
+    entropy_weight: PositiveOrZero = 0.0  # over the base's best tokens and one rest
     mdlm_weighting: bool = False  # each position by one over the share that is masked
-    chunk_rows: Count = 4096  # masked positions whose logits are held at once
+    chunk_rows: Count = 4096  # masked positions whose pointers are held at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What a head pays for: the right token, the base's own distribution, the right decision, an honest confidence.
 
 Cross entropy and total variation as in DSpark (2026), weighted by the chance that a position is reached (D-PACE, 2026).
-Logits exist for one chunk of masked positions at a time, and are computed again in the backward pass.
+Logits are the affair of `smoldiff_kernels.masked_loss`. Pointers into the prompt exist for one chunk of masked positions at a
+time, and are computed again in the backward pass.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from smoldiff.head.inputs import Queries
-from smoldiff.head.memory import Memory
-from smoldiff.head.model import DiffusionHead, Encoded, Rows
+from smoldiff.head.memory import Memory, sees
+from smoldiff.head.model import LEAST_P, DiffusionHead, Encoded, Readings, Rows, mixed
 from smoldiff.head.tables import Tables
 from smoldiff.head.taps import Taps
+from smoldiff_kernels.masked_loss import LogProbs, masked_log_probs
 from smoldiff_training.head.collate import Batch
 from smoldiff_training.head.config import LossConfig
 from smoldiff_training.head.examples import IGNORED, NULL
 
-# Shapes: B examples, N tokens fed, Q queries, K positions with a label, V vocabulary, T best tokens of the base, G questions.
+# Shapes: B examples, N tokens fed, Q queries, K positions with a label, V vocabulary, T wanted tokens of a position: its
+# label, what is pointed at most, perhaps the base's best tokens. G questions.
+
+NUM_COPIES = 3
+"""So many tokens that are pointed at are looked at, beside the one of the best logit, for the head's best token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +127,10 @@ class HeadLoss(nn.Module):
         chunks = list(zip(rows_K.split(size), queries_K.split(size), strict=True))
         # A single chunk is kept: computing it again would save no memory at the peak.
         run = partial(checkpoint, use_reentrant=False) if len(chunks) > 1 else call
-        parts = [run(self._positions, encoded, batch, rows, at) for rows, at in chunks]
-        each = PositionLosses(*(torch.cat(one) for one in zip(*parts, strict=True)))
+        parts = [run(self._read, encoded, batch, rows, at) for rows, at in chunks]
+        read = [torch.cat(one) for one in zip(*parts, strict=True)]
+        teacher_KT = batch["teacher_p_BQT"][rows_K, queries_K]
+        each = self._positions(teacher_KT, *read)
         label_K = label_BQ[rows_K, queries_K]
         weight_K = self._weights(each, label_K, rows_K, queries_K, batch)
         cfg = self.cfg
@@ -135,36 +143,77 @@ class HeadLoss(nn.Module):
         total = self._shared(weight_K.sum()).clamp(min=1e-6)
         return (weight_K * loss_K).sum() / total, self._metrics(each, label_K, weight_K / total)
 
-    def _positions(
+    def _read(
         self, encoded: Encoded, batch: Batch, rows_K: Tensor, queries_K: Tensor
     ) -> tuple[Tensor, ...]:
+        """The arguments of `_positions`, less the first."""
         at = Rows(rows_K, queries_K, batch["history_BQM"][rows_K, queries_K])
-        scores = self.head.scores(encoded, at, self._tables[0])
+        found = self.head.readings(encoded, at, self._tables[0])
         label_K = batch["label_BQ"][rows_K, queries_K]
-        column_K = torch.where(label_K == NULL, scores.logits_KV.shape[1] - 1, label_K)
-        wanted_KT = column_K[:, None]
-        if self.cfg.tv_weight:
-            wanted_KT = torch.cat([wanted_KT, batch["teacher_ids_BQT"][rows_K, queries_K]], 1)
-        log_p_KT = scores.log_probs_at(wanted_KT)
-        cross_entropy_K = -log_p_KT[:, 0]
-        smoothing = self.cfg.label_smoothing
-        if smoothing:
-            mean_K = -scores.logits_KV.log_softmax(-1).mean(-1)
-            cross_entropy_K = (1 - smoothing) * cross_entropy_K + smoothing * mean_K
-        variation_K = torch.zeros_like(cross_entropy_K)
-        if self.cfg.tv_weight:
-            teacher_KT = batch["teacher_p_BQT"][rows_K, queries_K]
-            variation_K = variation(log_p_KT[:, 1:].exp(), teacher_KT)
-        with torch.no_grad():
-            is_best_K = scores.log_probs_KV().argmax(-1) == column_K
-        confidence_K = nn.functional.binary_cross_entropy_with_logits(
-            scores.confidence_K, is_best_K.float(), reduction="none"
+        null = len(self._tables[0].lm_head_VH) - (found.null_K is None)
+        wanted = [torch.where(label_K == NULL, null, label_K)[:, None], most_copied(found)]
+        if self.cfg.tv_weight or self.cfg.entropy_weight:
+            wanted.append(batch["teacher_ids_BQT"][rows_K, queries_K])
+        wanted_KT = torch.cat(wanted, 1)
+        null_K = torch.zeros_like(found.copy_K) if found.null_K is None else found.null_K
+        copied_KT = found.copied_at(wanted_KT)
+        return found.out_KD, null_K, wanted_KT, copied_KT, found.copy_K, found.confidence_K
+
+    def _positions(
+        self,
+        teacher_KT: Tensor,
+        out_KD: Tensor,
+        null_K: Tensor,
+        wanted_KT: Tensor,
+        copied_KT: Tensor,
+        copy_K: Tensor,
+        confidence_K: Tensor,
+    ) -> PositionLosses:
+        has_null_row = self.head.config.has_null_row
+        each = masked_log_probs(
+            out_KD,
+            self._tables[0].lm_head_VH,
+            wanted_KT,
+            null_logits_K=null_K if has_null_row else None,
         )
-        entropy_K = torch.zeros_like(cross_entropy_K)
-        if self.cfg.entropy_weight:
-            entropy_K = torch.special.entr(scores.logits_KV.softmax(-1)).sum(-1)
+        log_p_KT = mixed(each.log_p_KT.exp(), copied_KT, copy_K)
+        cross_entropy_K = -log_p_KT[:, 0]
+        if self.cfg.label_smoothing:
+            cross_entropy_K = torch.lerp(
+                cross_entropy_K, -each.mean_log_p_K, self.cfg.label_smoothing
+            )
+        is_best_K = self._is_best(out_KD, each, null_K, wanted_KT, copied_KT, copy_K, log_p_KT)
+        bce_K = nn.functional.binary_cross_entropy_with_logits(
+            confidence_K, is_best_K.float(), reduction="none"
+        )
+        variation_K = entropy_K = torch.zeros_like(cross_entropy_K)
+        if self.cfg.tv_weight or self.cfg.entropy_weight:
+            p_KT = log_p_KT[:, -teacher_KT.shape[1] :].exp()
+            variation_K, entropy_K = variation(p_KT, teacher_KT), entropy(p_KT, teacher_KT)
         log_p_K = log_p_KT[:, 0].detach()
-        return cross_entropy_K, variation_K, confidence_K, entropy_K, log_p_K, is_best_K
+        return PositionLosses(cross_entropy_K, variation_K, bce_K, entropy_K, log_p_K, is_best_K)
+
+    @torch.no_grad()
+    def _is_best(
+        self,
+        out_KD: Tensor,
+        each: LogProbs,
+        null_K: Tensor,
+        wanted_KT: Tensor,
+        copied_KT: Tensor,
+        copy_K: Tensor,
+        log_p_KT: Tensor,
+    ) -> Tensor:
+        """Whether no other token is likelier than the label: none that is wanted, nor the one of the best logit."""
+        lm_head_VH = self._tables[0].lm_head_VH
+        rows_KD = lm_head_VH[each.best_K.clamp(max=len(lm_head_VH) - 1)]
+        logit_K = (out_KD.float() * rows_KD.float()).sum(1)
+        logit_K = torch.where(each.best_K == len(lm_head_VH), null_K.float(), logit_K)
+        is_same_KT = wanted_KT == each.best_K[:, None]
+        copied_K1 = (copied_KT * is_same_KT).amax(1, keepdim=True)
+        best_K1 = mixed((logit_K - each.lse_K).exp()[:, None], copied_K1, copy_K)
+        is_better_K = log_p_KT[:, 0] >= best_K1[:, 0]
+        return (is_same_KT[:, 0] | is_better_K) & (log_p_KT[:, 0] >= log_p_KT.amax(1))
 
     def _weights(
         self,
@@ -211,8 +260,13 @@ def moment_mask(fed_in_BN: Tensor) -> Tensor:
     is_before_NN = torch.ones(
         num_tokens, num_tokens, dtype=torch.bool, device=fed_in_BN.device
     ).tril()
-    is_own_BNN = fed_in_BN[:, :, None] == fed_in_BN[:, None]
-    return (is_before_NN & (is_own_BNN | (fed_in_BN == 0)[:, None]))[:, None]
+    return (is_before_NN & sees(fed_in_BN, fed_in_BN))[:, None]
+
+
+def most_copied(found: Readings) -> Tensor:
+    """The tokens at the places that are pointed at most, [K, T]."""
+    num = min(NUM_COPIES, found.pointers_KN.shape[1])
+    return found.ids_KN.gather(1, found.pointers_KN.detach().topk(num).indices)
 
 
 def variation(p_KT: Tensor, base_KT: Tensor) -> Tensor:
@@ -220,6 +274,13 @@ def variation(p_KT: Tensor, base_KT: Tensor) -> Tensor:
     rest_K, base_rest_K = 1 - p_KT.sum(1), 1 - base_KT.sum(1)
     distance_K = ((p_KT - base_KT).abs().sum(1) + (rest_K - base_rest_K).abs()) / 2
     return torch.where(base_KT.sum(1) > 0, distance_K, 0.0)
+
+
+def entropy(p_KT: Tensor, base_KT: Tensor) -> Tensor:
+    """Of the head over the base's best tokens and one rest; 0 without a base."""
+    rest_K = (1 - p_KT.sum(1)).clamp(min=LEAST_P)  # 0 would have no finite gradient
+    entropy_K = torch.special.entr(p_KT).sum(1) + torch.special.entr(rest_K)
+    return torch.where(base_KT.sum(1) > 0, entropy_K, 0.0)
 
 
 def starts_of_runs(*keys: Tensor) -> Tensor:

@@ -1,0 +1,323 @@
+"""A draft of all open slots on the GPU, as one CUDA graph for each bucket of shapes.
+
+One copy brings a draft's numbers to the device, one brings tokens and chances back; between the two the host does nothing
+but replay: head pass, LM head, and the walk through the slots' automata. Shapes are rounded up to those of a bucket, so that
+few graphs are captured; nothing that counts sees what fills a bucket up.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from smoldiff.decode.side_by_side import NO_TEXT, Starts, walk
+from smoldiff.decode.walk_tables import WalkTables
+from smoldiff.head.inputs import MAX_NAME_TOKENS, Queries, Query, stacked
+from smoldiff.head.memory import Memory
+from smoldiff.head.model import MAX_MATCH, DiffusionHead
+from smoldiff.head.projected import Projected, can_be_projected
+from smoldiff.head.tables import Tables
+from smoldiff.template.automaton import TokenAutomaton
+
+# Shapes: Q queries, N slots, P positions of a slot, K tokens seen, L tokens of a name, M tokens of a history.
+
+MAX_GRAPHS = 32
+"""Buckets that are kept; for one more the one that was not used for longest goes."""
+MAX_SLOTS, MAX_POSITIONS, MAX_EDGES = 64, 64, 4096
+"""A draft with more is made position by position."""
+NUM_WARMUPS = 2
+"""Runs before the capture: Triton compiles, libraries make their handles."""
+
+
+class Bucket(NamedTuple):
+    """Shapes of a graph: powers of two, from those on below which a graph would not be faster."""
+
+    num_queries: int
+    num_tokens: int
+    num_slots: int
+    num_positions: int
+    num_classes: int
+    max_edges: int
+
+    @classmethod
+    def holding(cls, *sizes: int) -> Bucket:
+        """The smallest for a draft of these sizes."""
+        return cls(*(_rounded(size, least) for size, least in zip(sizes, LEAST, strict=True)))
+
+
+LEAST = Bucket(16, 256, 4, 4, 64, 16)
+
+
+class SlotStart(NamedTuple):
+    """A slot from its first open position on, behind which nothing is decided."""
+
+    query: int
+    """The position's number among all queries."""
+    automaton: TokenAutomaton
+    state: int
+    num_left: int
+    """Positions, this one included."""
+    history: Sequence[int]
+    """The MAX_MATCH tokens in front, the last one first; NO_TOKEN where the slot begins."""
+
+
+class SlotEnd(NamedTuple):
+    """What was found for a slot."""
+
+    token_ids: list[int]
+    chances: list[float]
+    """Of the tokens, then that of the end if the text ends in front of the last position."""
+    is_ended: bool
+
+
+def serves(head: DiffusionHead, memory: Memory) -> bool:
+    """Whether drafts of this head are made here."""
+    return memory.ids_BN.is_cuda and can_be_projected(head.config)
+
+
+class Drafts:
+    """Drafts of one head."""
+
+    def __init__(self, head: DiffusionHead, tables: Tables, device: torch.device) -> None:
+        self.projected = Projected(head, tables)
+        self.walk_tables = WalkTables(len(tables.lm_head_VH), device)
+        self._graphs: OrderedDict[Bucket, Graph] = OrderedDict()
+
+    @classmethod
+    def of(cls, head: DiffusionHead, tables: Tables, device: torch.device) -> Drafts:
+        """Those that were made before for this head, this base and this device."""
+        known = _DRAFTS.get(head)
+        if known is None or known.projected.tables is not tables or known.device != device:
+            known = _DRAFTS[head] = cls(head, tables, device)
+        return known
+
+    @property
+    def device(self) -> torch.device:
+        return self.walk_tables.class_AV.device
+
+    def fill(
+        self,
+        head: DiffusionHead,
+        memory: Memory,
+        queries: Sequence[Query],
+        slots: Sequence[SlotStart],
+    ) -> list[SlotEnd] | None:
+        """The slots' texts; None where they are too many or too large for any graph."""
+        most = max(slot.num_left for slot in slots)
+        if len(slots) > MAX_SLOTS or most > MAX_POSITIONS:
+            return None
+        places = self.walk_tables.places([slot.automaton for slot in slots])
+        if places is None or max(place.max_edges for place in places) > MAX_EDGES:
+            return None
+        bucket = Bucket.holding(
+            len(queries),
+            memory.num_tokens,
+            len(slots),
+            most,
+            max(place.num_classes for place in places),
+            max(place.max_edges for place in places),
+        )
+        graph = self._graph(head, bucket, memory)
+        graph.take(memory, queries)
+        graph.start(
+            (slot.query, place.number, place.first_state + slot.state, slot.num_left, *slot.history)
+            for slot, place in zip(slots, places, strict=True)
+        )
+        return graph.run()[: len(slots)]
+
+    def _graph(self, head: DiffusionHead, bucket: Bucket, like: Memory) -> Graph:
+        if bucket not in self._graphs:
+            projected, walk_tables = self.projected, self.walk_tables
+            own = weakref.ref(head)  # a graph must not keep the head whose it is
+
+            def draft(memory: Memory, queries: Queries, starts: Starts) -> Tensor:
+                return drafted(_alive(own), projected, walk_tables, bucket, memory, queries, starts)
+
+            self._graphs[bucket] = Graph(bucket, like, draft)
+            if len(self._graphs) > MAX_GRAPHS:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(bucket)
+        return self._graphs[bucket]
+
+
+_DRAFTS: weakref.WeakKeyDictionary[DiffusionHead, Drafts] = weakref.WeakKeyDictionary()
+
+
+def drafted(
+    head: DiffusionHead,
+    projected: Projected,
+    walk_tables: WalkTables,
+    bucket: Bucket,
+    memory: Memory,
+    queries: Queries,
+    starts: Starts,
+) -> Tensor:
+    """[2 P + 1, N] int32: tokens, the bits of their chances, and whether each slot ended."""
+    encoded = head.encode(memory, queries, projected.tables)
+    plain = projected.plain(head, encoded)
+    shapes = (bucket.num_positions, bucket.num_classes, bucket.max_edges)
+    found = walk(head, projected, plain, memory, starts, walk_tables, *shapes)
+    chance_bits_PN = found.chance_PN.float().contiguous().view(torch.int32)
+    return torch.cat([found.token_PN.int(), chance_bits_PN, found.is_ended_N[None].int()])
+
+
+Draft = Callable[[Memory, Queries, Starts], Tensor]
+
+
+class Graph:
+    """A draft of one bucket: its buffers, and on a GPU its CUDA graph. On a CPU it is computed each time."""
+
+    def __init__(self, bucket: Bucket, like: Memory, draft: Draft) -> None:
+        self.bucket, self._draft = bucket, draft
+        device = like.ids_BN.device
+        layout = _layout(bucket)
+        num_integers = sum(prod(shape) for shape in layout.values())
+        self._staging = torch.zeros(num_integers, dtype=torch.long, pin_memory=like.ids_BN.is_cuda)
+        self._packed = torch.zeros(num_integers, dtype=torch.long, device=device)
+        self._host = {n: t.numpy() for n, t in _views(self._staging, layout).items()}
+        self._views = _views(self._packed, layout)
+        self._memory = replace(_blank(like, bucket.num_tokens), lengths_B=self._views["lengths_B"])
+        self._shape = (2 * bucket.num_positions + 1, bucket.num_slots)
+        self._found = torch.zeros(self._shape, dtype=torch.int32, device=device)
+        self._captured: Any = None
+
+    def take(self, memory: Memory, queries: Sequence[Query]) -> None:
+        """Copy in what the head has read and what it is asked."""
+        num = memory.num_tokens
+        for mine, theirs in zip(_by_token(self._memory), _by_token(memory), strict=True):
+            mine[:, :num].copy_(theirs)
+        self._host["lengths_B"][0] = num
+        for name, array_1Q in stacked([queries]).items():
+            self._host[name][:] = _FILLING.get(name, 0)
+            self._host[name][:, : len(queries)] = array_1Q
+
+    def start(self, rows: Any) -> None:
+        """Say where the slots begin: integers in the order of `Starts`."""
+        starts = self._host["starts_NX"]
+        starts[:] = 0  # no position left: nothing to do
+        for n, row in enumerate(rows):
+            starts[n] = row
+
+    def run(self) -> list[SlotEnd]:
+        """The texts of all slots of the bucket. Waits for the device."""
+        self._packed.copy_(self._staging, non_blocking=True)
+        if not self._packed.is_cuda:
+            self._found.copy_(self.drafted())
+        else:
+            if self._captured is None:
+                self._captured = self._capture()
+            self._captured.replay()
+        return _read(self._found.cpu(), self.bucket.num_positions)
+
+    def inputs(self) -> tuple[Memory, Queries, Starts]:
+        """What a draft is made of, as it stands on the device."""
+        views = self._views
+        row_N, automaton_N, state_N, left_N = views["starts_NX"][:, :4].T.contiguous()
+        starts = Starts(row_N, automaton_N, state_N, left_N, views["starts_NX"][:, 4:])
+        is_fed_BQ = views["is_fed_BQ"] != 0
+        queries = {name: views[name] for name in _QUERIES} | {"is_fed_BQ": is_fed_BQ}
+        return self._memory, Queries(**queries), starts
+
+    def drafted(self) -> Tensor:
+        """What the graph holds: of what stands in the buffers, the tokens, chances and ends, as `drafted` has them."""
+        return self._draft(*self.inputs())
+
+    def _capture(self) -> Any:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(NUM_WARMUPS):
+                self._found.copy_(self.drafted())
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._found.copy_(self.drafted())
+        return graph
+
+
+_QUERIES = (
+    "block_BQ",
+    "kind_BQ",
+    "anchor_BQ",
+    "offset_BQ",
+    "place_BQ",
+    "index_BQ",
+    "is_fed_BQ",
+    "token_BQ",
+    "moment_BQ",
+    "names_BQL",
+)
+_FILLING = {"token_BQ": -1, "names_BQL": -1}
+"""What stands behind the queries: MASK and NO_TOKEN."""
+
+
+def _layout(bucket: Bucket) -> dict[str, tuple[int, ...]]:
+    """The integers that change from draft to draft, by name."""
+    shape = (1, bucket.num_queries)
+    return {
+        **dict.fromkeys(_QUERIES, shape),
+        "names_BQL": (*shape, MAX_NAME_TOKENS),
+        "starts_NX": (bucket.num_slots, 4 + MAX_MATCH),
+        "lengths_B": (1,),
+    }
+
+
+def _views(flat: Tensor, layout: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    parts = flat.split([prod(shape) for shape in layout.values()])
+    return {
+        name: part.view(shape) for (name, shape), part in zip(layout.items(), parts, strict=True)
+    }
+
+
+def _blank(like: Memory, num_tokens: int) -> Memory:
+    """A memory with room for more tokens, whose positions are counted on."""
+
+    def grown(x: Tensor, dim: int = 1) -> Tensor:
+        shape = [*x.shape]
+        shape[dim] = num_tokens
+        return x.new_zeros(shape)
+
+    return Memory(
+        grown(like.ids_BN),
+        like.lengths_B,
+        torch.arange(num_tokens, device=like.ids_BN.device)[None],
+        grown(like.fed_in_BN),
+        grown(like.fused_BNH),
+        grown(like.final_BND),
+        tuple(grown(k, 2) for k in like.keys),
+        tuple(grown(v, 2) for v in like.values),
+        grown(like.copy_BNC),
+    )
+
+
+def _by_token(memory: Memory) -> list[Tensor]:
+    """What is copied into a bucket: tensors whose dimension 1 is that of tokens."""
+    by_head = (x.transpose(1, 2) for x in (*memory.keys, *memory.values))
+    return [memory.ids_BN, memory.fused_BNH, memory.final_BND, memory.copy_BNC, *by_head]
+
+
+def _read(found: Tensor, num_positions: int) -> list[SlotEnd]:
+    tokens_NP = found[:num_positions].T.tolist()
+    chances_NP = found[num_positions:-1].view(torch.float32).T.tolist()
+    ends = []
+    for tokens, chances, is_ended in zip(tokens_NP, chances_NP, found[-1].tolist(), strict=True):
+        num = tokens.index(NO_TEXT) if NO_TEXT in tokens else num_positions
+        ends.append(SlotEnd(tokens[:num], chances[: num + 1], bool(is_ended)))
+    return ends
+
+
+def _alive(head: weakref.ref[DiffusionHead]) -> DiffusionHead:
+    found = head()
+    assert found is not None
+    return found
+
+
+def _rounded(size: int, least: int) -> int:
+    return max(least, 1 << (size - 1).bit_length())

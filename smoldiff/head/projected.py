@@ -1,0 +1,87 @@
+"""A head's scores as a part of each position alone and a low-rank part of the token in front of it.
+
+What the head reads off a position is linear in its state, and the token in front moves that state by a vector of
+`markov_rank` numbers (DSpark, 2026). So the LM head is read once for all positions; what follows a token costs [V, R].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from smoldiff.head.config import HeadConfig
+from smoldiff.head.model import DiffusionHead, Encoded, normed
+from smoldiff.head.tables import Tables
+
+# Shapes: Q positions of one row, V vocabulary, R rank, D hidden size of the base, C width of the pointer, X = C + 3 numbers:
+# the pointer's query, the logits of copying, of the confidence and of NULL.
+
+CHUNK = 8192
+"""Rows of the vocabulary that are projected at once."""
+
+
+def can_be_projected(cfg: HeadConfig) -> bool:
+    """Whether the head has the parts that make its scores what they are here."""
+    return cfg.has_markov and cfg.has_copy and cfg.has_null_row
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """What the positions say before the tokens in front of them are known."""
+
+    logits_QV: Tensor
+    state_QR: Tensor
+    rest_QX: Tensor
+
+
+class Projected:
+    """Tables made of a head and its base: 2 * V * R numbers. The head must not be trained on afterwards.
+
+    The head itself is not kept: it is passed with each call.
+    """
+
+    @torch.no_grad()
+    def __init__(self, head: DiffusionHead, tables: Tables) -> None:
+        self.tables = tables
+        behind_HR = head.markov_out.weight
+        out_DR = (head.out.weight.float() @ behind_HR.float()).to(tables.lm_head_VH.dtype)
+        self.table_VR = torch.cat([rows @ out_DR for rows in tables.lm_head_VH.split(CHUNK)])
+        before = [
+            head.markov_token(normed(rows, head.mask)) for rows in tables.embedding_VH.split(CHUNK)
+        ]
+        nothing_1R = before[0].new_zeros(1, before[0].shape[1])
+        self.before_VR = torch.cat([*before, nothing_1R])
+        """The last row, -1, is of no token."""
+        sure = head.confidence if head.config.has_confidence else head.null  # not read then
+        readers = [head.copy_query, head.copy_gate, sure, head.null]
+        self.weight_XH = torch.cat([reader.weight for reader in readers])
+        biases = [
+            reader.weight.new_zeros(len(reader.weight)) if reader.bias is None else reader.bias
+            for reader in readers
+        ]
+        self.bias_X = torch.cat(biases)
+        self.weight_XR = (self.weight_XH.float() @ behind_HR.float()).to(self.weight_XH.dtype)
+
+    def plain(self, head: DiffusionHead, encoded: Encoded) -> Plain:
+        """Of a batch of one row."""
+        h_QH, lm_head_VH = encoded.h_BQH[0], self.tables.lm_head_VH
+        out_QD = head.out(h_QH)
+        if head.config.has_anchor:
+            query_Q = torch.arange(len(h_QH), device=h_QH.device)
+            out_QD = out_QD + head.anchored(encoded, torch.zeros_like(query_Q), query_Q)
+        return Plain(
+            functional.linear(out_QD.to(lm_head_VH.dtype), lm_head_VH),
+            head.markov_state(h_QH),
+            functional.linear(h_QH, self.weight_XH, self.bias_X),
+        )
+
+    def inner(self, plain: Plain, row_N: Tensor, before_N: Tensor) -> Tensor:
+        """[N, R]: how the tokens in front move some positions; NO_TOKEN where there is none."""
+        return functional.silu(self.before_VR[before_N] + plain.state_QR[row_N])
+
+    def rest(self, plain: Plain, row_N: Tensor, inner_NR: Tensor) -> Tensor:
+        """[N, X]."""
+        return torch.addmm(plain.rest_QX[row_N], inner_NR, self.weight_XR.T)
