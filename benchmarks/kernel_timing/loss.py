@@ -63,11 +63,11 @@ def _plain(size: tuple[int, int, int], device: torch.device) -> dict[str, Work |
     def eager(h_KD: Tensor) -> Tensor:
         return nn.functional.cross_entropy((h_KD @ lm_head_VD.T).float(), labels_K)
 
-    compiled = torch.compile(eager)
+    compiled = torch.compile(eager) if device.type == "cuda" else None
     return {
         OURS: step(lambda: masked_loss(hidden_KD, lm_head_VD, labels_K).cross_entropy_K.mean()),
         "torch eager": step(lambda: eager(hidden_KD)),
-        "torch.compile": step(lambda: compiled(hidden_KD)) if device.type == "cuda" else None,
+        "torch.compile": compiled and step(lambda: compiled(hidden_KD)),
         "Liger": _liger(step, hidden_KD, lm_head_VD, labels_K),
         "cut-cross-entropy": _cut_cross_entropy(step, hidden_KD, lm_head_VD, labels_K),
     }

@@ -29,6 +29,7 @@ from smoldiff_kernels.constrained_scoring.launch import (
     FEW,
     NOISY,
     PLAIN,
+    SCATTERED,
     Tiles,
     constrained_scoring_triton,
     tiles_for,
@@ -508,9 +509,9 @@ def test_sets_that_cannot_be_are_refused(args: tuple[Any, ...], says: str) -> No
 
 
 def test_tiles_fit_a_gpu_of_this_kind() -> None:
-    for table in (PLAIN, NOISY, FEW):
+    for table in (PLAIN, NOISY, SCATTERED, FEW):
         for rows, tiles in table.items():
-            assert rows == tiles.block_rows
+            assert rows % tiles.block_rows == 0
             assert tiles.shared_bytes(2) * tiles.programs_per_sm <= 227 * 1024
     assert tiles_for(200, 10**5, None, False, 2) is not None
     assert tiles_for(1, 100, 64, False, 2).block_places == 64

@@ -352,8 +352,8 @@ def test_plan_fills_the_gpu():
     hopper = configs.Device(num_sms=132, is_hopper=True)
     few = configs.Work(4, 512, (512, 128), 128, False, False)
     tiles, tiles_per_split = configs.forward_plan(few, hopper)
-    num_tiles = (512 + 128) // tiles.block_n
-    assert 4 * 512 // tiles.block_m * (num_tiles // tiles_per_split) in range(99, 265)
+    num_splits = configs.cdiv((512 + 128) // tiles.block_n, tiles_per_split)
+    assert 4 * 512 // tiles.block_m * num_splits in range(2 * 132 // 3, 2 * 132 + 1)
     many = configs.Work(128, 512, (2048, 128), 128, False, False)
     assert configs.forward_plan(many, hopper)[1] == 0
 
