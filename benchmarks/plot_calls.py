@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     rows = [row for path in args.rows for row in read_rows(path)]
     known = {benchmark for benchmark, _ in FIGURES.values()}
-    if not any(row["benchmark"] in known for row in rows):
+    if not any(row.get("benchmark") in known for row in rows):
         parser.error(f"no row of the benchmarks {', '.join(sorted(known))} in these files")
     for path in draw(rows, args.out or args.rows[0].parent):
         print(path.name)
@@ -56,7 +56,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Write every figure that has rows; returns their files."""
     written = []
     for name, (benchmark, figure_of) in FIGURES.items():
-        own = [row for row in rows if row["benchmark"] == benchmark]
+        own = [row for row in rows if row.get("benchmark") == benchmark]
         with styled():
             figure = figure_of(own) if own else None
             if figure is not None:

@@ -55,13 +55,15 @@ def label(system: str) -> str:
         return f"verified, {rest}"
     if mode == "diffusion":
         return f"diffusion, {rest} step{'s' if rest != '1' else ''}"
+    if mode == "denoise":
+        return f"diffusion, 1 step, {rest} passes of the head"
     return {"ar": "plain AR", "ar+skip_forced": "AR, forced tokens skipped"}.get(system, system)
 
 
 def colour(system: str) -> str:
     """Grey: one token a pass. Blue: drafts without a head. Orange: drafts of the head. Green: the head alone."""
     mode, _, rest = system.partition(":")
-    if mode == "diffusion":
+    if mode in ("diffusion", "denoise"):
         return GREEN
     if mode == "verified":
         return ORANGE if "diffusion" in rest.split("+") else BLUE
