@@ -1,0 +1,119 @@
+"""The hooks on vLLM's model runner. They are set when a server asks for our proposer, and never otherwise.
+
+Read in vLLM 0.26 and 0.32. A method with another signature is left alone, and the proposer does without what it gives.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from torch import Tensor
+
+log = logging.getLogger("vllm.smoldiff")
+
+PROPOSE_PARAMETERS = (
+    "self",
+    "scheduler_output",
+    "sampled_token_ids",
+    "sampling_metadata",
+    "hidden_states",
+    "sample_hidden_states",
+    "aux_hidden_states",
+    "spec_decode_metadata",
+    "common_attn_metadata",
+    "slot_mappings",
+)
+SAMPLE_PARAMETERS = ("self", "logits", "spec_decode_metadata")
+
+
+class Drafts(Protocol):
+    """What a hook tells the proposer."""
+
+    def bind(self, runner: Any) -> None:
+        """The runner, before it loads its model."""
+
+    def look(self, logits_LV: Tensor | None) -> None:
+        """The logits of a step, about to be sampled from."""
+
+    def begin(self, runner: Any, *step: Any) -> None:
+        """A step is over: what `propose_draft_token_ids` was called with. `propose` comes next."""
+
+
+def install(proposer_class: type) -> tuple[str, ...]:
+    """Set the hooks once in this process; returns the names of those that are not set."""
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+    missing = []
+    if not _wrap_loading(GPUModelRunner, proposer_class):
+        missing.append("load_model")
+    for name, parameters, wrap in (
+        ("propose_draft_token_ids", PROPOSE_PARAMETERS, _wrap_propose),
+        ("_sample", SAMPLE_PARAMETERS, _wrap_sample),
+    ):
+        method = getattr(GPUModelRunner, name, None)
+        if method is None or tuple(inspect.signature(method).parameters) != parameters:
+            missing.append(name)
+        elif not _is_ours(method):
+            setattr(GPUModelRunner, name, _marked(method, wrap(method, proposer_class)))
+    return tuple(missing)
+
+
+def _wrap_loading(runner_class: type, proposer_class: type) -> bool:
+    """Bind the runner when its model is loaded, in every class that has a way of its own to load one."""
+    found = [one for one in _family(runner_class) if "load_model" in vars(one)]
+    for one in found:
+        method = vars(one)["load_model"]
+        if not _is_ours(method):
+            setattr(one, "load_model", _marked(method, _binding(method, proposer_class)))  # noqa: B010
+    return bool(found)
+
+
+def _family(runner_class: type) -> Iterator[type]:
+    yield runner_class
+    inheriting: list[type] = runner_class.__subclasses__()
+    for one in inheriting:
+        yield from _family(one)
+
+
+def _binding(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def load_model(self: Any, *args: Any, **kwargs: Any) -> Any:
+        drafter = getattr(self, "drafter", None)
+        if isinstance(drafter, proposer_class):
+            drafter.bind(self)  # type: ignore[attr-defined]
+        return method(self, *args, **kwargs)
+
+    return load_model
+
+
+def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def propose_draft_token_ids(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.drafter, proposer_class):
+            given = inspect.signature(method).bind(self, *args, **kwargs)
+            self.drafter.begin(*given.args)  # type: ignore[attr-defined]
+        return method(self, *args, **kwargs)
+
+    return propose_draft_token_ids
+
+
+def _wrap_sample(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def _sample(self: Any, logits: Any, spec_decode_metadata: Any) -> Any:
+        drafter = getattr(self, "drafter", None)
+        if isinstance(drafter, proposer_class):
+            drafter.look(None if spec_decode_metadata is None else logits)  # type: ignore[attr-defined]
+        return method(self, logits, spec_decode_metadata)
+
+    return _sample
+
+
+def _marked(method: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    wrapped = functools.wraps(method)(wrapped)
+    wrapped.is_smoldiff = True  # type: ignore[attr-defined]
+    return wrapped
+
+
+def _is_ours(method: object) -> bool:
+    return bool(getattr(method, "is_smoldiff", False))
