@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-# Shapes: N tokens of the step, H hidden size, L rows of logits, V vocabulary.
+from smoldiff_integrations.vllm.features import FeatureTable, slots_of
+
+# Shapes: N tokens of the step, S states of a token, R rows of logits, V vocabulary.
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,13 @@ class Row:
     first_logit: int
     """Where the row's logits begin, one for each drafted token and one more."""
     sampling_params: Any
+    blocks: Tensor
+    """Numbers of the row's KV blocks, [blocks]."""
+
+    @property
+    def before(self) -> list[int]:
+        """The answer's tokens before this step."""
+        return self.written[: len(self.written) - self.num_new]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +43,30 @@ class Step:
     """What the hook around `propose_draft_token_ids` was called with."""
 
     scheduler_output: Any
-    logits_LV: Tensor | None
-    """As the sampler got them, behind the grammar's mask; None where they were not seen."""
+    hidden_states: Tensor
+    """Behind the final norm, [at least N, hidden size]."""
+    aux_hidden_states: Sequence[Tensor] | None
+    attention: Any
+    """vLLM's CommonAttentionMetadata."""
+    logits_RV: Tensor | None
+    """As the sampler got them, behind the grammar's mask; None where no draft was verified."""
+    ms: float
+    """From the step's begin to here."""
+
+    def keep_states(self, table: FeatureTable) -> None:
+        """Write the states of all tokens of the step: of the tapped layers, and behind the final norm."""
+        num = self.scheduler_output.total_num_scheduled_tokens
+        parts = [*(self.aux_hidden_states or ()), self.hidden_states]
+        table.write(
+            self.attention.slot_mapping[:num].long(), torch.cat([one[:num] for one in parts], -1)
+        )
 
     def rows(self, runner: Any, sampled: Sequence[Sequence[int]]) -> Iterator[Row | None]:
         """The batch's requests in its order; None for one without token ids."""
         drafts = self.scheduler_output.scheduled_spec_decode_tokens
         first_logit = 0
-        for request_id, new in zip(runner.input_batch.req_ids, sampled, strict=False):
+        batch = zip(runner.input_batch.req_ids, sampled, strict=False)
+        for i, (request_id, new) in enumerate(batch):
             state = runner.requests[request_id]
             drafted = drafts.get(request_id) or ()
             if state.prompt_token_ids is None or state.sampling_params is None:
@@ -54,5 +80,29 @@ class Step:
                     drafted,
                     first_logit,
                     state.sampling_params,
+                    self.attention.block_table_tensor[i],
                 )
             first_logit += len(drafted) + 1
+
+
+def table_for(runner: Any, num_taps: int, step: Step) -> FeatureTable | None:
+    """An empty table for the runner's KV cache; None where its slots do not tell a token's place for certain."""
+    config = runner.kv_cache_config
+    if len(config.kv_cache_groups) != 1:
+        return None
+    block_size = int(config.kv_cache_groups[0].kv_cache_spec.block_size)
+    states = step.hidden_states
+    width = num_taps * states.shape[-1]
+    return FeatureTable(config.num_blocks * block_size, width, states.dtype, states.device)
+
+
+def block_size_of(runner: Any) -> int:
+    """Tokens in a block of the tables that attention reads."""
+    return int(runner.input_batch.block_table[0].block_size)
+
+
+def states_at(
+    table: FeatureTable, row: Row, block_size: int, start: int, stop: int
+) -> Tensor | None:
+    """The states of a request's tokens, [stop - start, S]; None where some are missing."""
+    return table.read(slots_of(row.blocks, block_size, start, stop))

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import overload
 
 from torch import Tensor
 
+from smoldiff.decode.asked import kind_of
 from smoldiff.decode.copying import CopySource
+from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.draft import EMPTY, MAX_DRAFT_TOKENS, cut_draft
 from smoldiff.decode.drafters import Drafter
+from smoldiff.decode.head_drafter import HeadDrafter
 from smoldiff.decode.ranking import MAX_TAIL_TOKENS, conversation_end, likely_tool
+from smoldiff.decode.tool_guessing import guessed_tool
 from smoldiff.scaffold.cursor import Choices, NotAPrefix
 from smoldiff.template.vocabulary import Vocabulary
+from smoldiff_integrations.vllm.counters import STRUCTURE
+from smoldiff_integrations.vllm.head import ReadyHead
 from smoldiff_integrations.vllm.schema import Constraint
 
-# Shapes: T tokens of a draft, V vocabulary.
+# Shapes: T tokens of a draft, L tokens of a request, S states of a token, V vocabulary.
+
+States = Callable[[int, int], Tensor | None]
+"""Gives the model's states [L, S] at a request's tokens from one number to another; None where there are none."""
+
+
+STRUCTURAL = ("scaffold", STRUCTURE)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Of one request."""
+
+    num_passes: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
+
+    def add(self, num_drafted: int, num_accepted: int) -> None:
+        self.num_passes += 1
+        self.num_drafted += num_drafted
+        self.num_accepted += num_accepted
 
 
 class RequestDrafts:
@@ -27,22 +54,71 @@ class RequestDrafts:
         vocabulary: Vocabulary,
         parts: frozenset[str],
         prompt_ids: Sequence[int],
+        head: ReadyHead | None = None,
     ) -> None:
-        self._constraint, self._vocabulary = constraint, vocabulary
-        scaffold = constraint.scaffolds[0]
-        text = vocabulary.bytes_of(prompt_ids).decode(errors="replace")
-        choices = Choices(branches={"/0": self._first_tool(prompt_ids)})
-        self.drafter = Drafter(scaffold, vocabulary, parts, CopySource(text), choices)
+        """`parts` holds "diffusion" where, and only where, there is a head."""
+        self._constraint, self._vocabulary, self._prompt_ids = constraint, vocabulary, prompt_ids
         self._style_idx = 0
         self._draft = EMPTY
+        self._num_proposed: int | None = None
+        """The answer's tokens at the last proposal; None before the first."""
+        self._has_seen = False
+        self.tally = Tally()
+        self.drafter = self._drafter(parts, head)
 
-    def _first_tool(self, prompt_ids: Sequence[int]) -> int:
+    def _drafter(self, parts: frozenset[str], head: ReadyHead | None) -> Drafter:
+        scaffold = self._constraint.scaffolds[self._style_idx]
+        text = self._vocabulary.bytes_of(self._prompt_ids).decode(errors="replace")
+        choices = Choices(branches={"/0": self._first_tool(head)})
+        if head is None:
+            return Drafter(scaffold, self._vocabulary, parts, CopySource(text), choices)
+        return HeadDrafter(
+            scaffold,
+            self._vocabulary,
+            parts | {"parallel"},
+            CopySource(text),
+            choices,
+            denoiser=Denoiser(head.head, head.tables, self._vocabulary),
+            num_prompt=len(self._prompt_ids),
+        )
+
+    def _first_tool(self, head: ReadyHead | None) -> int:
         """The number of the tool that the first draft names."""
         tools = self._constraint.scaffolds[0].source.tools
         if len(tools) < 2:
             return 0
-        end = conversation_end(self._vocabulary, prompt_ids, tools, MAX_TAIL_TOKENS)
+        if head is not None and head.head.config.has_tool_guess:
+            return guessed_tool(head.head, head.tables, self._vocabulary, tools, self._prompt_ids)
+        end = conversation_end(self._vocabulary, self._prompt_ids, tools, MAX_TAIL_TOKENS)
         return likely_tool(tools, self._vocabulary.bytes_of(end).decode(errors="replace"))
+
+    @property
+    def has_head(self) -> bool:
+        return bool(self.drafter.taps)
+
+    def drop_head(self) -> None:
+        """Go on without the head."""
+        self.drafter = self._drafter(self.drafter.parts - {"diffusion"}, None)
+
+    def see(self, before: Sequence[int], drafted: Sequence[int], states: States) -> bool:
+        """Show the head a pass: `before` are the answer's tokens that are in the cache, `drafted` what it verified.
+
+        False where the states are missing.
+        """
+        if not self.has_head or self._num_proposed is None:
+            return True
+        own = tuple(drafted[: len(self._draft.ids)])
+        if own != self._draft.ids[: len(own)]:
+            return False
+        # All but the last token of what was written at the last proposal had been seen by then.
+        start = len(self._prompt_ids) + self._num_proposed - 1 if self._has_seen else 0
+        fed = [*self._prompt_ids, *before, *own][start:]
+        states_LS = states(start, start + len(fed))
+        if states_LS is None:
+            return False
+        self.drafter.see(fed, states_LS, start)
+        self._has_seen = True
+        return True
 
     def propose(self, written: list[int], max_tokens: int, eos_id: int | None) -> list[int]:
         """At most `max_tokens` tokens that may follow the answer's tokens `written`.
@@ -51,17 +127,41 @@ class RequestDrafts:
         """
         self._draft = EMPTY
         text = self._scaffold_text(written)
-        if text is None or max_tokens < 1:
+        if text is None and self._num_proposed is None:
             return []
+        self._num_proposed = len(written)
         draft = self.drafter.propose(written, text)
-        if not draft.ids and self._takes_other_style(text):
+        if not draft.ids and text is not None and self._takes_other_style(text):
             draft = self.drafter.propose(written, text)
-        self._draft = cut_draft(draft, min(max_tokens, MAX_DRAFT_TOKENS))
+        self._draft = cut_draft(draft, max(0, min(max_tokens, MAX_DRAFT_TOKENS)))
         ids = list(self._draft.ids)
         is_whole = self._draft is draft and self._ends_answer(draft.text)
         if is_whole and eos_id is not None and len(ids) < max_tokens:
             ids.append(eos_id)
         return ids
+
+    def labels(self, num_tokens: int) -> list[tuple[str, str]]:
+        """Drafter and slot type of the first tokens of the last draft."""
+        origins, spans = self.drafter.origins, iter(self._draft.spans)
+        found, span = [], next(spans, None)
+        for end in self._draft.ends:
+            while span is not None and span.end < end:
+                span = next(spans, None)
+            if span is None or end <= span.start:
+                found.append(STRUCTURAL)
+            else:
+                drafter = origins.get(span.pointer, "scaffold")
+                found.append((drafter, kind_of(span.language, span.pointer)))
+        found += [STRUCTURAL] * (num_tokens - len(found))
+        return found[:num_tokens]
+
+    def rest(self) -> None:
+        """Nothing is drafted for the next pass."""
+        self._draft = EMPTY
+
+    def cut(self, num_tokens: int) -> None:
+        """Only so many tokens of the last draft are verified."""
+        self._draft = cut_draft(self._draft, num_tokens)
 
     def learn(self, drafted: Sequence[int], num_accepted: int, candidates: Candidates) -> None:
         """Take in a pass that verified the first tokens of the last draft and found `num_accepted` of them right."""

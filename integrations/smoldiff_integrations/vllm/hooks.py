@@ -36,6 +36,9 @@ class Drafts(Protocol):
     def bind(self, runner: Any) -> None:
         """The runner, before it loads its model."""
 
+    def start(self) -> None:
+        """A step begins."""
+
     def look(self, logits_LV: Tensor | None) -> None:
         """The logits of a step, about to be sampled from."""
 
@@ -50,6 +53,11 @@ def install(proposer_class: type) -> tuple[str, ...]:
     missing = []
     if not _wrap_loading(GPUModelRunner, proposer_class):
         missing.append("load_model")
+    execute = getattr(GPUModelRunner, "execute_model", None)
+    if execute is None:
+        missing.append("execute_model")
+    elif not _is_ours(execute):
+        GPUModelRunner.execute_model = _marked(execute, _wrap_execute(execute, proposer_class))
     for name, parameters, wrap in (
         ("propose_draft_token_ids", PROPOSE_PARAMETERS, _wrap_propose),
         ("_sample", SAMPLE_PARAMETERS, _wrap_sample),
@@ -87,6 +95,16 @@ def _binding(method: Callable[..., Any], proposer_class: type) -> Callable[..., 
         return method(self, *args, **kwargs)
 
     return load_model
+
+
+def _wrap_execute(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def execute_model(self: Any, *args: Any, **kwargs: Any) -> Any:
+        drafter = getattr(self, "drafter", None)
+        if isinstance(drafter, proposer_class):
+            drafter.start()  # type: ignore[attr-defined]
+        return method(self, *args, **kwargs)
+
+    return execute_model
 
 
 def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:

@@ -14,8 +14,10 @@ from smoldiff.errors import RequestError
 class Options:
     """Checked options of the plugin."""
 
-    drafter: frozenset[str] = frozenset({"parallel", "copy"})
-    """The parts that draft; "diffusion" needs a head."""
+    drafter: frozenset[str] | None = None
+    """The parts that draft; None for "diffusion+copy" with a head, else "parallel+copy"."""
+    head: str | None = None
+    """A head's folder or repository, "none" for none; None for the folder `head` in the model's own, if there is one."""
     log_requests: bool = False
     """Whether each request's statistics are logged when it is done."""
 

@@ -1,6 +1,7 @@
 """The entry point `vllm.general_plugins`. vLLM calls it in every process, so it may be repeated and must not fail.
 
-It only makes our tool parser known by name. Drafts begin when a server names our proposer, see `proposer`.
+It only makes our tool parser known by name, and our numbers to the Prometheus page. Drafts begin when a server names our
+proposer, see `proposer`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ log = logging.getLogger("vllm.smoldiff")
 
 
 def register() -> None:
-    """Make the tool parser "smoldiff" known."""
+    """Make the tool parser "smoldiff" and our numbers known."""
     try:
         import vllm
         from vllm.tool_parsers import ToolParserManager
+
+        from smoldiff_integrations.vllm.metrics import show_metrics
 
         if not SpecifierSet(SUPPORTED).contains(vllm.__version__, prereleases=True):
             log.warning(
@@ -30,5 +33,6 @@ def register() -> None:
         ToolParserManager.register_lazy_module(
             PARSER, "smoldiff_integrations.vllm.toolparser", "SmoldiffToolParser"
         )
+        show_metrics()
     except Exception:  # an error here would end the server, wanted or not
-        log.warning("smoldiff cannot make its tool parser known to this vLLM", exc_info=True)
+        log.warning("smoldiff cannot make itself known to this vLLM", exc_info=True)
