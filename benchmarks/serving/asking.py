@@ -1,7 +1,7 @@
 """Requests to a server: those kept beside this file, or rows of a data file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,28 @@ def requests_of(examples: Sequence[Example]) -> list[dict[str, Any]]:
     return [
         {
             "name": one.id,
-            "messages": one.messages,
+            "messages": [*map(openai_message, one.messages)],
             "tools": [{"type": "function", "function": tool} for tool in one.tools],
             "tool_choice": "required",
         }
         for one in examples
     ]
+
+
+def openai_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message of a data file in the form that an OpenAI server takes."""
+    calls = [
+        {
+            "id": f"call_{i}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": json.dumps(call["arguments"])},
+        }
+        for i, call in enumerate(message.get("tool_calls") or ())
+    ]
+    extra: dict[str, Any] = {"tool_calls": calls} if calls else {}
+    if message["role"] == "tool":
+        extra = {"tool_call_id": "call_0"}
+    return {**message, "content": message.get("content") or "", **extra}
 
 
 @dataclass(frozen=True)

@@ -46,28 +46,27 @@ class Drafts(Protocol):
         """A step is over: what `propose_draft_token_ids` was called with. `propose` comes next."""
 
 
-def install(proposer_class: type) -> tuple[str, ...]:
-    """Set the hooks once in this process; returns the names of those that are not set."""
-    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
-
+def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
+    """Set the hooks on vLLM's GPUModelRunner once; returns the names of the methods that have another signature."""
     missing = []
-    if not _wrap_loading(GPUModelRunner, proposer_class):
+    if not _wrap_loading(runner_class, proposer_class):
         missing.append("load_model")
-    execute = getattr(GPUModelRunner, "execute_model", None)
-    if execute is None:
-        missing.append("execute_model")
-    elif not _is_ours(execute):
-        GPUModelRunner.execute_model = _marked(execute, _wrap_execute(execute, proposer_class))
     for name, parameters, wrap in (
+        ("execute_model", None, _wrap_execute),
         ("propose_draft_token_ids", PROPOSE_PARAMETERS, _wrap_propose),
         ("_sample", SAMPLE_PARAMETERS, _wrap_sample),
     ):
-        method = getattr(GPUModelRunner, name, None)
-        if method is None or tuple(inspect.signature(method).parameters) != parameters:
+        method = getattr(runner_class, name, None)
+        if method is None or not _takes(method, parameters):
             missing.append(name)
         elif not _is_ours(method):
-            setattr(GPUModelRunner, name, _marked(method, wrap(method, proposer_class)))
+            setattr(runner_class, name, _marked(method, wrap(method, proposer_class)))
     return tuple(missing)
+
+
+def _takes(method: Callable[..., Any], parameters: tuple[str, ...] | None) -> bool:
+    """Whether the method's parameters have these names; None takes any."""
+    return parameters is None or tuple(inspect.signature(method).parameters) == parameters
 
 
 def _wrap_loading(runner_class: type, proposer_class: type) -> bool:

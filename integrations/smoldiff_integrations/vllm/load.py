@@ -20,6 +20,8 @@ MIN_OBSERVATIONS = 12
 """Before that many, everything is worth a try."""
 RETRY = 24
 """Once in so many questions something that did not pay is tried again: the load may have changed."""
+FIRST_RETRY = 3
+"""The same, as long as it is not known what drafts without the head would bring."""
 FREE_CHANCE = 0.25
 """Where a token pays from such a small chance on, drafts are left whole: what is wrong in them teaches the next one."""
 OUTLIER = 5.0
@@ -128,9 +130,12 @@ class Load:
         if not self.with_head.is_known:
             return True
         self.num_asked += 1
-        other = self.speed(False, num_rows) if self.without_head.is_known else 0.0
-        is_faster = self.speed(True, num_rows) > max(other, self.plain_speed(num_rows))
-        return is_faster != (self.num_asked % RETRY == 0)
+        best = self.plain_speed(num_rows)
+        if self.without_head.is_known:
+            best, turn = max(best, self.speed(False, num_rows)), RETRY
+        else:
+            turn = FIRST_RETRY
+        return (self.speed(True, num_rows) > best) != (self.num_asked % turn == 0)
 
     def length(self, labels: Sequence[Label], num_rows: int) -> int:
         """How many tokens of a draft pay, by how often such tokens have been right."""

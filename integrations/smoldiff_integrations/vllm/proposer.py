@@ -56,7 +56,9 @@ class Proposer:
         self._started = 0.0
         self._counters = Counters()
         self._is_first_rank = True
-        missing = install(Proposer)
+        from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+        missing = install(GPUModelRunner, Proposer)
         if missing:
             log.warning("smoldiff: this vLLM has other methods %s", ", ".join(missing))
         mend_expansion()
