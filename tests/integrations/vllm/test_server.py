@@ -1,6 +1,7 @@
 """A real vLLM serves the bundled model, with and without drafts, and says the same."""
 
 import json
+import os
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ FLAGS = [
     *("--max-num-batched-tokens", "1280"),  # prompts of several requests are read in parts
     *("--num-gpu-blocks-override", "18"),  # so few that requests side by side are preempted
 ]
+ONE_PROCESS = ("--distributed-executor-backend", "uni")
 REQUESTS = kept_requests()
 NUM_DRAWS = 1500
 DRAWN = {
@@ -93,7 +95,7 @@ def free_text(client):
 def plain(tmp_path_factory):
     """What vLLM says by itself."""
     log = tmp_path_factory.mktemp("plain") / "server.log"
-    with serving(without_drafts(MODEL, *FLAGS), log) as server:
+    with serving(without_drafts(MODEL, *FLAGS, *ONE_PROCESS), log) as server:
         client = client_of(server)
         before = num_steps(server)
         answers = [ask(client, MODEL, request) for request in REQUESTS]
@@ -110,7 +112,7 @@ def plain(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(plain, tmp_path_factory):
     log = tmp_path_factory.mktemp("drafts") / "server.log"
-    with serving(with_drafts(MODEL, *FLAGS), log) as server:
+    with serving(with_drafts(MODEL, *FLAGS, *ONE_PROCESS), log) as server:
         yield server
         assert "a fault of the drafter" not in log.read_text()
 
@@ -227,3 +229,30 @@ def test_drafts_are_counted_by_drafter_and_slot_type(server):
     # vLLM does not count the last step of a request that was aborted.
     own = server.total("vllm:spec_decode_num_accepted_tokens_total")
     assert own == pytest.approx(accepted, rel=0.1)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two ranks need two cores")
+def test_two_ranks_say_the_same(plain, tmp_path):
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    bind = {"VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)), "OMP_NUM_THREADS": "1"}
+    command = with_drafts(MODEL, *FLAGS, "--tensor-parallel-size", "2")
+    with serving(command, tmp_path / "server.log", bind) as server:
+        client = client_of(server)
+        assert [ask(client, MODEL, request) for request in REQUESTS] == plain["answers"]
+        assert server.total("smoldiff:accepted_tokens_total", drafter="diffusion") > 0
+        assert server.total("smoldiff:fallbacks_total", reason="fault") == 0
+
+
+@pytest.mark.parametrize("backend", ["guidance", "outlines"])
+def test_other_grammar_engines_give_the_same_json(backend, tmp_path):
+    config = ["--structured-outputs-config", json.dumps({"backend": backend})]
+    asked = [request for request in REQUESTS if "response_format" in request]
+    said, accepted = [], []
+    for command_of in (without_drafts, with_drafts):
+        command = command_of(MODEL, *FLAGS, *ONE_PROCESS, *config)
+        with serving(command, tmp_path / "server.log") as server:
+            client = client_of(server)
+            said.append([ask(client, MODEL, request, max_tokens=40) for request in asked])
+            accepted.append(server.total("smoldiff:accepted_tokens_total"))
+    assert said[0] == said[1]
+    assert accepted[0] == 0 < accepted[1]
