@@ -56,7 +56,7 @@ class RequestDrafts:
         prompt_ids: Sequence[int],
         head: ReadyHead | None = None,
     ) -> None:
-        """`parts` holds "diffusion" where, and only where, there is a head."""
+        """`parts` are those that draft beside the head, or without it."""
         self._constraint, self._vocabulary, self._prompt_ids = constraint, vocabulary, prompt_ids
         self._style_idx = 0
         self._draft = EMPTY
@@ -64,18 +64,21 @@ class RequestDrafts:
         """The answer's tokens at the last proposal; None before the first."""
         self._has_seen = False
         self.tally = Tally()
-        self.drafter = self._drafter(parts, head)
+        self.has_tried = False
+        """Whether something was to be drafted for the last pass."""
+        self._parts = parts
+        self.drafter = self._drafter(head)
 
-    def _drafter(self, parts: frozenset[str], head: ReadyHead | None) -> Drafter:
+    def _drafter(self, head: ReadyHead | None) -> Drafter:
         scaffold = self._constraint.scaffolds[self._style_idx]
         text = self._vocabulary.bytes_of(self._prompt_ids).decode(errors="replace")
         choices = Choices(branches={"/0": self._first_tool(head)})
         if head is None:
-            return Drafter(scaffold, self._vocabulary, parts, CopySource(text), choices)
+            return Drafter(scaffold, self._vocabulary, self._parts, CopySource(text), choices)
         return HeadDrafter(
             scaffold,
             self._vocabulary,
-            parts | {"parallel"},
+            self._parts | {"parallel", "diffusion"},
             CopySource(text),
             choices,
             denoiser=Denoiser(head.head, head.tables, self._vocabulary),
@@ -98,7 +101,7 @@ class RequestDrafts:
 
     def drop_head(self) -> None:
         """Go on without the head."""
-        self.drafter = self._drafter(self.drafter.parts - {"diffusion"}, None)
+        self.drafter = self._drafter(None)
 
     def see(self, before: Sequence[int], drafted: Sequence[int], states: States) -> bool:
         """Show the head a pass: `before` are the answer's tokens that are in the cache, `drafted` what it verified.
@@ -125,7 +128,7 @@ class RequestDrafts:
 
         eos_id: the token that ends the answer, drafted behind a whole one; None drafts none.
         """
-        self._draft = EMPTY
+        self._draft, self.has_tried = EMPTY, True
         text = self._scaffold_text(written)
         if text is None and self._num_proposed is None:
             return []
@@ -157,7 +160,7 @@ class RequestDrafts:
 
     def rest(self) -> None:
         """Nothing is drafted for the next pass."""
-        self._draft = EMPTY
+        self._draft, self.has_tried = EMPTY, False
 
     def cut(self, num_tokens: int) -> None:
         """Only so many tokens of the last draft are verified."""

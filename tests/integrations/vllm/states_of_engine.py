@@ -8,7 +8,7 @@ from vllm import LLM, SamplingParams
 from vllm.sampling_params import StructuredOutputsParams
 
 from smoldiff.decode.model import NANO_PATH, load_tokenizer
-from smoldiff_integrations.vllm import proposer
+from smoldiff_integrations.vllm.batch import BatchDrafts, RequestDrafts
 from smoldiff_integrations.vllm.serve import STRUCTURED_OUTPUTS, speculative_config
 
 LONG = "The list of guests: " + ", ".join(f"guest {i} from town {i * 7}" for i in range(40)) + ". "
@@ -30,7 +30,7 @@ SCHEMA = {
 
 def main(path: str) -> None:
     snapshots, counted = [], {"parts of prompts": 0, "rejected drafts": 0}
-    see, draft = proposer.RequestDrafts.see, proposer.Proposer._draft
+    see, draft = RequestDrafts.see, BatchDrafts._draft
 
     def seeing(self, before, drafted, states):
         def kept(start, stop):
@@ -42,17 +42,17 @@ def main(path: str) -> None:
 
         return see(self, before, drafted, kept)
 
-    def drafting(self, row, step, num_rows):
+    def drafting(self, runner, row, step, num_rows):
         counted["rejected drafts"] += len(row.drafted) > row.num_new - 1
-        return draft(self, row, step, num_rows)
+        return draft(self, runner, row, step, num_rows)
 
-    def opening(self, step, rows):
+    def opening(self, runner, step, rows):
         counted["parts of prompts"] += sum(row is not None and not row.num_new for row in rows)
-        return opened(self, step, rows)
+        return opened(self, runner, step, rows)
 
-    opened = proposer.Proposer._open
-    proposer.RequestDrafts.see, proposer.Proposer._draft = seeing, drafting
-    proposer.Proposer._open = opening
+    opened = BatchDrafts._open
+    RequestDrafts.see, BatchDrafts._draft = seeing, drafting
+    BatchDrafts._open = opening
     llm = LLM(
         model=str(NANO_PATH),
         dtype="float32",
