@@ -11,7 +11,7 @@ from smoldiff.decode.model import NANO_PATH, load_tokenizer
 from smoldiff_integrations.vllm.batch import BatchDrafts, RequestDrafts
 from smoldiff_integrations.vllm.serve import STRUCTURED_OUTPUTS, speculative_config
 
-LONG = "The list of guests: " + ", ".join(f"guest {i} from town {i * 7}" for i in range(40)) + ". "
+LONG = "The list of guests: " + ", ".join(f"guest {i} from town {i * 7}" for i in range(52)) + ". "
 QUESTIONS = [
     LONG + f"Reserve a table at Nopa in Oakland at {hour}:30 for two" for hour in range(12, 20)
 ]
@@ -58,10 +58,10 @@ def main(path: str) -> None:
         dtype="float32",
         enforce_eager=True,
         distributed_executor_backend="uni",
-        max_model_len=1024,
-        max_num_seqs=8,
-        max_num_batched_tokens=640,  # prompts are read in parts
-        num_gpu_blocks_override=9,  # and requests preempted
+        max_model_len=768,
+        max_num_seqs=4,
+        max_num_batched_tokens=384,  # prompts are read in parts
+        num_gpu_blocks_override=8,  # and requests preempted
         disable_log_stats=False,
         structured_outputs_config=STRUCTURED_OUTPUTS,
         speculative_config=speculative_config(),
