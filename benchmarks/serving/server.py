@@ -57,9 +57,9 @@ class Server:
             v for (n, found), v in self.samples().items() if n == name and wanted <= set(found)
         )
 
-    def memory_bytes(self) -> int:
-        """What the server's processes hold in memory."""
-        return sum(map(_resident_bytes, _group(self.process.pid)))
+    def memory_bytes(self) -> list[int]:
+        """What each of the server's processes holds in memory."""
+        return [_resident_bytes(one) for one in sorted(_group(self.process.pid))]
 
 
 def read_samples(page: str) -> dict[tuple[str, Labels], float]:
