@@ -106,10 +106,10 @@ class BatchDrafts:
             return []
         began = time.perf_counter()
         self._learn(runner, drafts, row, step)
-        if drafts.has_head and not self._load.pays(True, num_rows):
+        if drafts.has_head and not self._load.pays(True, num_rows, drafts.num_right):
             self.counters.add("fallbacks", reason="load")
             drafts.drop_head()
-        if not drafts.has_head and not self._load.pays(False, num_rows):
+        if not drafts.has_head and not self._load.pays(False, num_rows, drafts.num_right):
             self.counters.add("fallbacks", reason="load")
             drafts.rest()
             return []
@@ -140,6 +140,7 @@ class BatchDrafts:
             paid = self._load.of(drafts.has_head)
             paid.tokens.add(num_drafted)
             paid.accepted.add(num_accepted)
+            drafts.num_right.add(num_accepted)
         labels = drafts.labels(num_drafted)
         self._load.learn(labels, num_accepted)
         self.counters.add("drafts", int(bool(labels)))

@@ -18,6 +18,8 @@ DECAY = 0.98
 """Weight of the past at each new observation: about the last fifty count."""
 MIN_OBSERVATIONS = 12
 """Before that many, everything is worth a try."""
+MIN_OWN = 3
+"""Drafts of a request after which it is judged by its own."""
 RETRY = 24
 """Once in so many questions something that did not pay is tried again: the load may have changed."""
 FIRST_RETRY = 3
@@ -32,13 +34,14 @@ LEAST_MS = 1e-3
 class Mean:
     """An average in which the past fades."""
 
+    decay: float = DECAY
     total: float = 0.0
     weight: float = 0.0
     num: int = 0
 
     def add(self, value: float) -> None:
-        self.total = DECAY * self.total + value
-        self.weight = DECAY * self.weight + 1
+        self.total = self.decay * self.total + value
+        self.weight = self.decay * self.weight + 1
         self.num += 1
 
     @property
@@ -106,23 +109,28 @@ class Load:
         """Tokens a millisecond of a batch without drafts."""
         return num_rows / max(self.step.at(num_rows), LEAST_MS)
 
-    def speed(self, has_head: bool, num_rows: int) -> float:
-        """The same with drafts of one kind for all rows."""
+    def speed(self, has_head: bool, num_rows: int, num_right: float | None = None) -> float:
+        """The same with drafts of one kind for all rows, of which `num_right` tokens are right (None: as usual)."""
         one = self.of(has_head)
         each = self.step.per_token * (1 + one.tokens.value) + one.ms.value
         ms = max(self.step.at(0), 0.0) + num_rows * each
-        return num_rows * (1 + one.accepted.value) / max(ms, LEAST_MS)
+        right = one.accepted.value if num_right is None else num_right
+        return num_rows * (1 + right) / max(ms, LEAST_MS)
 
     def least_chance(self, num_rows: int) -> float:
         """The chance of being right from which on a draft token pays."""
         return min(1.0, self.step.per_token * self.plain_speed(num_rows))
 
-    def pays(self, has_head: bool, num_rows: int) -> bool:
-        """Whether to draft this way now; what is not known, or was not tried for long, is tried."""
+    def pays(self, has_head: bool, num_rows: int, own: Mean) -> bool:
+        """Whether to draft this way now; what is not known, or was not tried for long, is tried.
+
+        own: how many tokens of the request's own drafts were right.
+        """
         if not self.of(has_head).is_known:
             return True
         self.num_asked += 1
-        is_faster = self.speed(has_head, num_rows) > self.plain_speed(num_rows)
+        num_right = own.value if own.num >= MIN_OWN else None
+        is_faster = self.speed(has_head, num_rows, num_right) > self.plain_speed(num_rows)
         return is_faster or self.num_asked % RETRY == 0
 
     def prefers_head(self, num_rows: int) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smoldiff_integrations.vllm.load import MIN_OBSERVATIONS, Load
+from smoldiff_integrations.vllm.load import MIN_OBSERVATIONS, MIN_OWN, Load, Mean
 
 LITERAL, VALUE = ("scaffold", "structure"), ("copy", "string")
 
@@ -34,26 +34,35 @@ def test_a_step_that_took_far_too_long_does_not_count():
 @pytest.mark.parametrize("num_rows", [1, 16])
 def test_where_a_step_costs_the_same_for_many_tokens_everything_pays(num_rows):
     load = load_of(5.0, 0.0)
-    assert load.pays(False, num_rows)
+    assert load.pays(False, num_rows, Mean())
     assert load.length([LITERAL, VALUE] * 8, num_rows) == 16
 
 
 def test_drafts_that_are_mostly_wrong_pay_on_an_idle_server_only():
     load = load_of(5.0, 0.5, length=12, num_right=1.5)
-    assert load.pays(False, 1)
-    assert not any(load.pays(False, 64) for _ in range(10))
+    assert load.pays(False, 1, Mean())
+    assert not any(load.pays(False, 64, Mean()) for _ in range(10))
 
 
 def test_a_head_that_takes_longer_than_it_saves_is_left_out_when_the_server_is_full():
     load = load_of(8.0, 0.1, draft_ms=6.0, has_head=True, num_right=9)
     assert load.prefers_head(1)
     assert not load.prefers_head(32)
-    assert not load.pays(True, 32)
+    assert not load.pays(True, 32, Mean())
+
+
+def test_a_request_whose_own_drafts_are_wrong_is_judged_by_them():
+    load, own = load_of(8.0, 0.1, draft_ms=6.0, has_head=True, num_right=9), Mean()
+    for _ in range(MIN_OWN - 1):
+        own.add(0.0)
+    assert load.pays(True, 1, own)
+    own.add(0.0)
+    assert not load.pays(True, 1, own)
 
 
 def test_what_did_not_pay_is_tried_again_now_and_then():
     load = load_of(8.0, 0.5, draft_ms=50.0)
-    tries = [load.pays(False, 16) for _ in range(100)]
+    tries = [load.pays(False, 16, Mean()) for _ in range(100)]
     assert 1 <= sum(tries) <= 10
 
 
