@@ -11,7 +11,7 @@ from typing import Any
 from smoldiff.decode.drafters import NUM_CANDIDATES
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.template.vocabulary import Vocabulary
-from smoldiff_integrations.vllm.context import Row, Step, block_size_of, states_at, table_for
+from smoldiff_integrations.vllm.context import Row, Step, block_size_of, table_for
 from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.drafting import Candidates, RequestDrafts
 from smoldiff_integrations.vllm.features import FeatureTable
@@ -125,7 +125,7 @@ class BatchDrafts:
         """Take in what the pass said of the row's last draft."""
         num_accepted = min(row.num_new - 1, len(row.drafted))
         self._account(drafts, len(row.drafted), num_accepted)
-        if drafts.has_head and not self._see(runner, drafts, row):
+        if drafts.has_head and not self._see(runner, drafts, row, step):
             self.counters.add("fallbacks", reason="states")
             drafts.drop_head()
         if row.drafted and step.logits_RV is not None:
@@ -148,7 +148,7 @@ class BatchDrafts:
             self.counters.add("draft_tokens", drafter=drafter, slot=slot)
             self.counters.add("accepted_tokens", int(t < num_accepted), drafter=drafter, slot=slot)
 
-    def _see(self, runner: Any, drafts: RequestDrafts, row: Row) -> bool:
+    def _see(self, runner: Any, drafts: RequestDrafts, row: Row, step: Step) -> bool:
         table = self._table
         if table is None:
             return False
@@ -156,13 +156,13 @@ class BatchDrafts:
         return drafts.see(
             row.before,
             row.drafted,
-            lambda start, stop: states_at(table, row, block_size, start, stop),
+            lambda start, stop: step.states_at(table, row, block_size, start, stop),
         )
 
     def _room(self, row: Row) -> int:
         """Most tokens of the row's next draft: the pass adds one of its own."""
         max_tokens = row.sampling_params.max_tokens
-        left = self.max_draft if max_tokens is None else max_tokens - len(row.written) - 1
+        left = self.max_draft if max_tokens is None else max_tokens - row.num_written - 1
         return max(0, min(self.max_draft, left))
 
     def _new(self, row: Row, num_rows: int) -> RequestDrafts | None:

@@ -16,26 +16,41 @@ from smoldiff_integrations.vllm.features import FeatureTable, slots_of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request of a batch after its step."""
+    """One request of a batch after its step. Only what is asked for is read: most steps ask for little."""
 
+    index: int
     request_id: str
-    prompt_ids: Sequence[int]
-    written: list[int]
-    """The answer's tokens, those of this step among them."""
+    state: Any
+    """vLLM's CachedRequestState."""
     num_new: int
     """Tokens that this step gave; 0 while the prompt is still read."""
     drafted: Sequence[int]
     """Draft tokens that this step verified: the proposed ones as far as the grammar took them."""
     first_logit: int
     """Where the row's logits begin, one for each drafted token and one more."""
-    sampling_params: Any
-    blocks: Tensor
-    """Numbers of the row's KV blocks, [blocks]."""
+
+    @property
+    def sampling_params(self) -> Any:
+        return self.state.sampling_params
+
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        ids: Sequence[int] = self.state.prompt_token_ids
+        return ids
+
+    @property
+    def num_written(self) -> int:
+        return len(self.state.output_token_ids)
+
+    @property
+    def written(self) -> list[int]:
+        """The answer's tokens, those of this step among them."""
+        return list(self.state.output_token_ids)
 
     @property
     def before(self) -> list[int]:
         """The answer's tokens before this step."""
-        return self.written[: len(self.written) - self.num_new]
+        return list(self.state.output_token_ids[: self.num_written - self.num_new])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +80,21 @@ class Step:
         """The batch's requests in its order; None for one without token ids."""
         drafts = self.scheduler_output.scheduled_spec_decode_tokens
         first_logit = 0
-        batch = zip(runner.input_batch.req_ids, sampled, strict=False)
-        for i, (request_id, new) in enumerate(batch):
+        for i, (request_id, new) in enumerate(
+            zip(runner.input_batch.req_ids, sampled, strict=False)
+        ):
             state = runner.requests[request_id]
             drafted = drafts.get(request_id) or ()
-            if state.prompt_token_ids is None or state.sampling_params is None:
-                yield None
-            else:
-                yield Row(
-                    request_id,
-                    state.prompt_token_ids,
-                    list(state.output_token_ids),
-                    len(new),
-                    drafted,
-                    first_logit,
-                    state.sampling_params,
-                    self.attention.block_table_tensor[i],
-                )
+            has_ids = state.prompt_token_ids is not None and state.sampling_params is not None
+            yield Row(i, request_id, state, len(new), drafted, first_logit) if has_ids else None
             first_logit += len(drafted) + 1
+
+    def states_at(
+        self, table: FeatureTable, row: Row, block_size: int, start: int, stop: int
+    ) -> Tensor | None:
+        """The states of a request's tokens, [stop - start, S]; None where some are missing."""
+        blocks = self.attention.block_table_tensor[row.index]
+        return table.read(slots_of(blocks, block_size, start, stop))
 
 
 def table_for(runner: Any, num_taps: int, step: Step) -> FeatureTable | None:
@@ -99,10 +111,3 @@ def table_for(runner: Any, num_taps: int, step: Step) -> FeatureTable | None:
 def block_size_of(runner: Any) -> int:
     """Tokens in a block of the tables that attention reads."""
     return int(runner.input_batch.block_table[0].block_size)
-
-
-def states_at(
-    table: FeatureTable, row: Row, block_size: int, start: int, stop: int
-) -> Tensor | None:
-    """The states of a request's tokens, [stop - start, S]; None where some are missing."""
-    return table.read(slots_of(row.blocks, block_size, start, stop))

@@ -107,9 +107,11 @@ def _wrap_execute(method: Callable[..., Any], proposer_class: type) -> Callable[
 
 
 def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+
     def propose_draft_token_ids(self: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self.drafter, proposer_class):
-            given = inspect.signature(method).bind(self, *args, **kwargs)
+            given = signature.bind(self, *args, **kwargs)
             self.drafter.begin(*given.args)  # type: ignore[attr-defined]
         return method(self, *args, **kwargs)
 
