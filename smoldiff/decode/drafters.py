@@ -54,6 +54,8 @@ class Drafter:
     source: CopySource
     choices: Choices = NO_CHOICES
     guesses: dict[str, Guess] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    """Which of DRAFTERS wrote a slot's text last, by pointer."""
 
     @property
     def taps(self) -> tuple[int, ...]:
@@ -90,27 +92,31 @@ class Drafter:
         language = gap.slot.language
         text = forced(language, gap.written)
         if text is not None:
-            return text
+            return self._by("scaffold", gap, text)
         guess = self.guesses.get(gap.pointer)
         content = guess.text if guess and guess.text.startswith(gap.written) else gap.written
         if guess and guess.is_done and content == guess.text:
-            return content
+            return self._by("parallel", gap, content)
         return self._extend(gap, content)
+
+    def _by(self, drafter: str, gap: Gap, text: str) -> str:
+        self.origins[gap.pointer] = drafter
+        return text
 
     def _extend(self, gap: Gap, content: str) -> str | None:
         language = gap.slot.language
         if content:
             option = completion(language, content)
             if option is not None:
-                return option
+                return self._by("scaffold", gap, option)
             if "copy" in self.parts and holds_content(language):
                 longer = self.source.extend(
                     content, lambda text: admits(language, text, is_done=True)
                 )
                 if longer is not None:
-                    return longer
+                    return self._by("copy", gap, longer)
         if "parallel" in self.parts:
-            return content or placeholder(language)
+            return self._by("parallel", gap, content or placeholder(language))
         return None
 
     def observe(self, draft: Draft, num_accepted: int, candidates: Sequence[Sequence[int]]) -> None:

@@ -185,7 +185,7 @@ class HeadDrafter(Drafter):
     def _extend(self, gap: Gap, content: str) -> str | None:
         text = self._fills.get(gap.pointer)
         if text is not None and text.startswith(content):
-            return text
+            return self._by("diffusion", gap, text)
         return super()._extend(gap, content)
 
     def resume_choices(self, drafted: bytes) -> None:

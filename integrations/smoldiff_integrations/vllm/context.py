@@ -1,0 +1,113 @@
+"""A step of vLLM's engine as drafters see it: the one place that reads the model runner's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smoldiff_integrations.vllm.features import FeatureTable, slots_of
+
+# Shapes: N tokens of the step, S states of a token, R rows of logits, V vocabulary.
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request of a batch after its step. Only what is asked for is read: most steps ask for little."""
+
+    index: int
+    request_id: str
+    state: Any
+    """vLLM's CachedRequestState."""
+    num_new: int
+    """Tokens that this step gave; 0 while the prompt is still read."""
+    drafted: Sequence[int]
+    """Draft tokens that this step verified: the proposed ones as far as the grammar took them."""
+    first_logit: int
+    """Where the row's logits begin, one for each drafted token and one more."""
+
+    @property
+    def sampling_params(self) -> Any:
+        return self.state.sampling_params
+
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        ids: Sequence[int] = self.state.prompt_token_ids
+        return ids
+
+    @property
+    def num_written(self) -> int:
+        return len(self.state.output_token_ids)
+
+    @property
+    def written(self) -> list[int]:
+        """The answer's tokens, those of this step among them."""
+        return list(self.state.output_token_ids)
+
+    @property
+    def before(self) -> list[int]:
+        """The answer's tokens before this step."""
+        return list(self.state.output_token_ids[: self.num_written - self.num_new])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the hook around `propose_draft_token_ids` was called with."""
+
+    scheduler_output: Any
+    hidden_states: Tensor
+    """Behind the final norm, [at least N, hidden size]."""
+    aux_hidden_states: Sequence[Tensor] | None
+    attention: Any
+    """vLLM's CommonAttentionMetadata."""
+    logits_RV: Tensor | None
+    """As the sampler got them, behind the grammar's mask; None where no draft was verified."""
+    ms: float
+    """From the step's begin to here."""
+
+    def keep_states(self, table: FeatureTable) -> None:
+        """Write the states of all tokens of the step: of the tapped layers, and behind the final norm."""
+        num = self.scheduler_output.total_num_scheduled_tokens
+        parts = [*(self.aux_hidden_states or ()), self.hidden_states]
+        table.write(
+            self.attention.slot_mapping[:num].long(), torch.cat([one[:num] for one in parts], -1)
+        )
+
+    def rows(self, runner: Any, sampled: Sequence[Sequence[int]]) -> Iterator[Row | None]:
+        """The batch's requests in its order; None for one without token ids."""
+        drafts = self.scheduler_output.scheduled_spec_decode_tokens
+        first_logit = 0
+        for i, (request_id, new) in enumerate(
+            zip(runner.input_batch.req_ids, sampled, strict=False)
+        ):
+            state = runner.requests[request_id]
+            drafted = drafts.get(request_id) or ()
+            has_ids = state.prompt_token_ids is not None and state.sampling_params is not None
+            yield Row(i, request_id, state, len(new), drafted, first_logit) if has_ids else None
+            first_logit += len(drafted) + 1
+
+    def states_at(
+        self, table: FeatureTable, row: Row, block_size: int, start: int, stop: int
+    ) -> Tensor | None:
+        """The states of a request's tokens, [stop - start, S]; None where some are missing."""
+        blocks = self.attention.block_table_tensor[row.index]
+        return table.read(slots_of(blocks, block_size, start, stop))
+
+
+def table_for(runner: Any, num_taps: int, step: Step) -> FeatureTable | None:
+    """An empty table for the runner's KV cache; None where its slots do not tell a token's place for certain."""
+    config = runner.kv_cache_config
+    if len(config.kv_cache_groups) != 1:
+        return None
+    block_size = int(config.kv_cache_groups[0].kv_cache_spec.block_size)
+    states = step.hidden_states
+    width = num_taps * states.shape[-1]
+    return FeatureTable(config.num_blocks * block_size, width, states.dtype, states.device)
+
+
+def block_size_of(runner: Any) -> int:
+    """Tokens in a block of the tables that attention reads."""
+    return int(runner.input_batch.block_table[0].block_size)

@@ -1,0 +1,44 @@
+"""The served model's hidden states, kept beside its KV cache: a row for each slot of the cache, so both live equally long.
+
+A prefix from the cache finds the states that an earlier request left; what is computed again is written again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Shapes: N tokens of a step, L tokens of a request, S states of a token (layers times hidden size), M slots.
+
+
+class FeatureTable:
+    """States by KV slot."""
+
+    def __init__(
+        self, num_slots: int, width: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._states_MS = torch.zeros(num_slots, width, dtype=dtype, device=device)
+        self._is_written_M = torch.zeros(num_slots, dtype=torch.bool, device=device)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._states_MS.nbytes
+
+    @torch.inference_mode()
+    def write(self, slots_N: Tensor, states_NS: Tensor) -> None:
+        """Keep the states of tokens whose keys and values were put into these slots."""
+        self._states_MS.index_copy_(0, slots_N, states_NS.to(self._states_MS.dtype))
+        self._is_written_M[slots_N] = True
+
+    @torch.inference_mode()
+    def read(self, slots_L: Tensor) -> Tensor | None:
+        """[L, S]; None where a slot was filled without us (its keys and values came from elsewhere)."""
+        if not bool(self._is_written_M[slots_L].all()):
+            return None
+        return self._states_MS[slots_L]
+
+
+def slots_of(blocks: Tensor, block_size: int, start: int, stop: int) -> Tensor:
+    """The slots of a request's tokens `start` to `stop`, of whose KV blocks `blocks` are the numbers."""
+    at_L = torch.arange(start, stop, device=blocks.device)
+    return blocks[at_L // block_size].long() * block_size + at_L % block_size

@@ -1,0 +1,138 @@
+"""The hooks on vLLM's model runner. They are set when a server asks for our proposer, and never otherwise.
+
+Read in vLLM 0.26 and 0.32. A method with another signature is left alone, and the proposer does without what it gives.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from torch import Tensor
+
+log = logging.getLogger("vllm.smoldiff")
+
+PROPOSE_PARAMETERS = (
+    "self",
+    "scheduler_output",
+    "sampled_token_ids",
+    "sampling_metadata",
+    "hidden_states",
+    "sample_hidden_states",
+    "aux_hidden_states",
+    "spec_decode_metadata",
+    "common_attn_metadata",
+    "slot_mappings",
+)
+SAMPLE_PARAMETERS = ("self", "logits", "spec_decode_metadata")
+
+
+class Drafts(Protocol):
+    """What a hook tells the proposer."""
+
+    def bind(self, runner: Any) -> None:
+        """The runner, before it loads its model."""
+
+    def start(self) -> None:
+        """A step begins."""
+
+    def look(self, logits_LV: Tensor | None) -> None:
+        """The logits of a step, about to be sampled from."""
+
+    def begin(self, runner: Any, *step: Any) -> None:
+        """A step is over: what `propose_draft_token_ids` was called with. `propose` comes next."""
+
+
+def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
+    """Set the hooks on vLLM's GPUModelRunner once; returns the names of the methods that have another signature."""
+    missing = []
+    if not _wrap_loading(runner_class, proposer_class):
+        missing.append("load_model")
+    for name, parameters, wrap in (
+        ("execute_model", None, _wrap_execute),
+        ("propose_draft_token_ids", PROPOSE_PARAMETERS, _wrap_propose),
+        ("_sample", SAMPLE_PARAMETERS, _wrap_sample),
+    ):
+        method = getattr(runner_class, name, None)
+        if method is None or not _takes(method, parameters):
+            missing.append(name)
+        elif not _is_ours(method):
+            setattr(runner_class, name, _marked(method, wrap(method, proposer_class)))
+    return tuple(missing)
+
+
+def _takes(method: Callable[..., Any], parameters: tuple[str, ...] | None) -> bool:
+    """Whether the method's parameters have these names; None takes any."""
+    return parameters is None or tuple(inspect.signature(method).parameters) == parameters
+
+
+def _wrap_loading(runner_class: type, proposer_class: type) -> bool:
+    """Bind the runner when its model is loaded, in every class that has a way of its own to load one."""
+    found = [one for one in _family(runner_class) if "load_model" in vars(one)]
+    for one in found:
+        method = vars(one)["load_model"]
+        if not _is_ours(method):
+            setattr(one, "load_model", _marked(method, _binding(method, proposer_class)))  # noqa: B010
+    return bool(found)
+
+
+def _family(runner_class: type) -> Iterator[type]:
+    yield runner_class
+    inheriting: list[type] = runner_class.__subclasses__()
+    for one in inheriting:
+        yield from _family(one)
+
+
+def _binding(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def load_model(self: Any, *args: Any, **kwargs: Any) -> Any:
+        drafter = getattr(self, "drafter", None)
+        if isinstance(drafter, proposer_class):
+            drafter.bind(self)  # type: ignore[attr-defined]
+        return method(self, *args, **kwargs)
+
+    return load_model
+
+
+def _wrap_execute(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def execute_model(self: Any, *args: Any, **kwargs: Any) -> Any:
+        drafter = getattr(self, "drafter", None)
+        if isinstance(drafter, proposer_class):
+            drafter.start()  # type: ignore[attr-defined]
+        return method(self, *args, **kwargs)
+
+    return execute_model
+
+
+def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+
+    def propose_draft_token_ids(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.drafter, proposer_class):
+            given = signature.bind(self, *args, **kwargs)
+            self.drafter.begin(*given.args)  # type: ignore[attr-defined]
+        return method(self, *args, **kwargs)
+
+    return propose_draft_token_ids
+
+
+def _wrap_sample(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def _sample(self: Any, logits: Any, spec_decode_metadata: Any) -> Any:
+        drafter = getattr(self, "drafter", None)
+        if isinstance(drafter, proposer_class):
+            drafter.look(None if spec_decode_metadata is None else logits)  # type: ignore[attr-defined]
+        return method(self, logits, spec_decode_metadata)
+
+    return _sample
+
+
+def _marked(method: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    wrapped = functools.wraps(method)(wrapped)
+    wrapped.is_smoldiff = True  # type: ignore[attr-defined]
+    return wrapped
+
+
+def _is_ours(method: object) -> bool:
+    return bool(getattr(method, "is_smoldiff", False))

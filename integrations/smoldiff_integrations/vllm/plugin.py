@@ -1,0 +1,38 @@
+"""The entry point `vllm.general_plugins`. vLLM calls it in every process, so it may be repeated and must not fail.
+
+It only makes our tool parser known by name, and our numbers to the Prometheus page. Drafts begin when a server names our
+proposer, see `proposer`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from packaging.specifiers import SpecifierSet
+
+from smoldiff_integrations.vllm import SUPPORTED
+
+PARSER = "smoldiff"
+log = logging.getLogger("vllm.smoldiff")
+
+
+def register() -> None:
+    """Make the tool parser "smoldiff" and our numbers known."""
+    try:
+        import vllm
+        from vllm.tool_parsers import ToolParserManager
+
+        from smoldiff_integrations.vllm.metrics import show_metrics
+
+        if not SpecifierSet(SUPPORTED).contains(vllm.__version__, prereleases=True):
+            log.warning(
+                "smoldiff was made for vLLM %s; with %s it may draft less or nothing",
+                SUPPORTED,
+                vllm.__version__,
+            )
+        ToolParserManager.register_lazy_module(
+            PARSER, "smoldiff_integrations.vllm.toolparser", "SmoldiffToolParser"
+        )
+        show_metrics()
+    except Exception:  # an error here would end the server, wanted or not
+        log.warning("smoldiff cannot make itself known to this vLLM", exc_info=True)

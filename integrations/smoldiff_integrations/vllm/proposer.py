@@ -1,0 +1,182 @@
+"""What vLLM calls for drafts, when a server's `--speculative-config` names it, see `serve`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from packaging.version import Version
+from torch import Tensor
+
+from smoldiff.errors import SmoldiffError
+from smoldiff.head.model import DiffusionHead
+from smoldiff.scaffold.style import JsonStyle
+from smoldiff.template.vocabulary import Vocabulary
+from smoldiff_integrations.vllm.batch import BatchDrafts
+from smoldiff_integrations.vllm.context import Step
+from smoldiff_integrations.vllm.counters import Counters
+from smoldiff_integrations.vllm.cpu import mend_expansion
+from smoldiff_integrations.vllm.head import head_folder, load_head, ready_head
+from smoldiff_integrations.vllm.hooks import install
+from smoldiff_integrations.vllm.options import read_options
+from smoldiff_integrations.vllm.schema import styles_of
+
+WITHOUT_HEAD = frozenset({"parallel", "copy"})
+NO_LIMIT = 1 << 30
+
+log = logging.getLogger("vllm.smoldiff")
+
+
+class Proposer:
+    """Tells `BatchDrafts` what happens in vLLM.
+
+    What cannot be had is done without, in this order: the head, the parallel guesses, all drafts.
+    """
+
+    def __init__(self, vllm_config: Any) -> None:
+        """Raises RequestError for wrong options; whatever else goes wrong, the server starts."""
+        from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+        options = read_options(vllm_config.additional_config)
+        self._runner: Any = None
+        self._step: Step | None = None
+        self._logits_RV: Tensor | None = None
+        self._started = 0.0
+        self._is_first_rank = True
+        self._head: DiffusionHead | None = None
+        self._batch: BatchDrafts | None = None
+        missing = install(GPUModelRunner, Proposer)
+        if missing:
+            log.warning("smoldiff: this vLLM has other methods %s", ", ".join(missing))
+        mend_expansion()
+        model_config = vllm_config.model_config
+        try:
+            tokenizer = _tokenizer(model_config)
+            vocabulary = Vocabulary.of(tokenizer)
+        except (SmoldiffError, OSError, ValueError) as problem:
+            log.warning("smoldiff drafts nothing: %s", problem)
+            return
+        self._batch = BatchDrafts(
+            vocabulary,
+            _styles(vllm_config.structured_outputs_config),
+            (options.drafter or WITHOUT_HEAD) - {"diffusion"},
+            int(vllm_config.speculative_config.num_speculative_tokens),
+            Counters(),
+            options.log_requests,
+        )
+        is_wanted = options.drafter is None or "diffusion" in options.drafter
+        folder = head_folder(model_config.model, options.head) if is_wanted else None
+        if folder is not None and missing:
+            self._batch.drop_head("it needs all hooks")
+        elif folder is not None:
+            try:
+                self._head = load_head(folder, model_config, tokenizer, vocabulary)
+            except SmoldiffError as problem:
+                self._batch.drop_head(str(problem))
+
+    def bind(self, runner: Any) -> None:
+        """The runner, before it loads its model."""
+        self._runner = runner
+        # A batch with one long request would otherwise get K tokens of zeros each.
+        runner.effective_drafter_max_model_len = NO_LIMIT
+        if self._head is not None and len(self._head.config.taps) > 1:
+            layers = self._head.config.taps[:-1]
+            runner.use_aux_hidden_state_outputs = True
+            runner._get_eagle3_aux_layers_from_config = lambda: layers
+
+    def load_model(self, target: Any) -> None:
+        """The served model is loaded; the head shares its tables."""
+        from vllm.distributed import get_tensor_model_parallel_rank
+
+        # Every rank takes part in sharing the tables; only the drafts of the first are used.
+        self._is_first_rank = get_tensor_model_parallel_rank() == 0
+        if self._batch is None:
+            return
+        if self._head is not None:
+            self._share(target, self._head, self._batch)
+        parts = self._batch.parts | ({"diffusion"} if self._batch.head else set())
+        num = self._batch.max_draft
+        log.info("smoldiff drafts with %s, at most %d tokens", "+".join(sorted(parts)), num)
+
+    def _share(self, target: Any, head: DiffusionHead, batch: BatchDrafts) -> None:
+        from vllm.model_executor.models.interfaces import supports_eagle3
+
+        reason = ""
+        if self._runner is None:
+            reason = "vLLM's runner was not seen"
+        elif not supports_eagle3(target):
+            reason = f"{type(target).__name__} does not give its hidden states"
+        else:
+            try:
+                batch.head = ready_head(head, target)
+            except SmoldiffError as problem:
+                reason = str(problem)
+        if reason:
+            if self._runner is not None:
+                self._runner.use_aux_hidden_state_outputs = False
+            batch.drop_head(reason)
+
+    def start(self) -> None:
+        """A step begins."""
+        self._started = time.perf_counter()
+
+    def look(self, logits_RV: Tensor | None) -> None:
+        """The logits that this step is sampled from; None where it verifies no draft."""
+        self._logits_RV = logits_RV
+
+    def begin(
+        self,
+        runner: Any,
+        scheduler_output: Any,
+        sampled_token_ids: Any,
+        sampling_metadata: Any,
+        hidden_states: Tensor,
+        sample_hidden_states: Tensor,
+        aux_hidden_states: Sequence[Tensor] | None,
+        spec_decode_metadata: Any,
+        common_attn_metadata: Any,
+        slot_mappings: Any,
+    ) -> None:
+        """A step is over; `propose` follows."""
+        self._runner = runner
+        self._step = Step(
+            scheduler_output,
+            hidden_states,
+            aux_hidden_states,
+            common_attn_metadata,
+            self._logits_RV,
+            1e3 * (time.perf_counter() - self._started),
+        )
+        self._logits_RV = None
+
+    def propose(
+        self,
+        sampled_token_ids: Sequence[Sequence[int]],
+        num_tokens_no_spec: Any,
+        token_ids_cpu: Any,
+        slot_mappings: Any = None,
+    ) -> list[list[int]]:
+        """A draft for each row of the batch, [] for most; never an error."""
+        step, self._step = self._step, None
+        if step is None or self._batch is None or not self._is_first_rank:
+            return [[] for _ in sampled_token_ids]
+        return self._batch.draft(self._runner, step, sampled_token_ids)
+
+
+def _tokenizer(model_config: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        model_config.tokenizer,
+        revision=model_config.tokenizer_revision,
+        trust_remote_code=model_config.trust_remote_code,
+    )
+
+
+def _styles(config: Any) -> tuple[JsonStyle, ...]:
+    import vllm
+
+    has_blanks = config.backend != "guidance" and Version(vllm.__version__) < Version("0.32")
+    return styles_of(config.disable_any_whitespace, has_blanks)

@@ -1,0 +1,151 @@
+"""A batch's drafts, with a runner that is no more than its requests."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from smoldiff.decode.model import load_tokenizer
+from smoldiff.scaffold.style import SPACED
+from smoldiff.template.vocabulary import Vocabulary
+from smoldiff_integrations.vllm import counters
+from smoldiff_integrations.vllm.batch import MAX_FAULTS, BatchDrafts
+from smoldiff_integrations.vllm.context import Step
+from smoldiff_integrations.vllm.counters import Counters
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "unit": {"enum": ["celsius", "fahrenheit"]}},
+    "required": ["city", "unit"],
+    "additionalProperties": False,
+}
+
+
+class Runner:
+    """A vLLM runner's state, as far as it is read."""
+
+    def __init__(self):
+        self.requests = {}
+
+    @property
+    def input_batch(self):
+        return SimpleNamespace(req_ids=list(self.requests))
+
+    def add(self, request_id, schema, written, max_tokens=100):
+        outputs = None if schema is None else SimpleNamespace(json=schema, structural_tag=None)
+        self.requests[request_id] = SimpleNamespace(
+            prompt_token_ids=[1, 2, 3],
+            output_token_ids=list(written),
+            sampling_params=SimpleNamespace(
+                structured_outputs=outputs,
+                max_tokens=max_tokens,
+                ignore_eos=False,
+                eos_token_id=2,
+            ),
+        )
+
+    def step(self, batch, drafted=None, logits=None, num_new=1):
+        """Drafts after a step in which every request got `num_new` tokens."""
+        drafted = drafted or {}
+        num_tokens = sum(1 + len(drafted.get(one, ())) for one in self.requests)
+        output = SimpleNamespace(
+            scheduled_spec_decode_tokens=drafted, total_num_scheduled_tokens=num_tokens
+        )
+        blocks = torch.zeros(len(self.requests), 1, dtype=torch.int32)
+        attention = SimpleNamespace(block_table_tensor=blocks)
+        step = Step(output, torch.zeros(num_tokens, 4), None, attention, logits, 1.0)
+        sampled = [list(range(num_new)) for _ in self.requests]
+        return batch.draft(self, step, sampled)
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Vocabulary.of(load_tokenizer())
+
+
+@pytest.fixture
+def batch(vocabulary, monkeypatch):
+    monkeypatch.delenv(counters.RUN, raising=False)
+    return BatchDrafts(vocabulary, (SPACED,), frozenset({"parallel", "copy"}), 64, Counters())
+
+
+@pytest.fixture
+def runner():
+    return Runner()
+
+
+def test_requests_with_a_schema_get_drafts_and_the_others_none(batch, runner, vocabulary):
+    start = vocabulary.encode('{"')
+    runner.add("a", SCHEMA, start)
+    runner.add("b", None, start)
+    runner.add("c", {"type": "strin"}, start)
+    drafts = runner.step(batch)
+    assert vocabulary.bytes_of(drafts[0]).startswith(b'city": "')
+    assert drafts[1:] == [[], []]
+    assert batch.counters.read("requests", kind="schema") == 2
+    assert batch.counters.read("requests", kind="free") == 1
+    assert batch.counters.read("fallbacks", reason="schema") == 1
+
+
+def test_while_a_prompt_is_read_nothing_is_drafted(batch, runner):
+    runner.add("a", SCHEMA, [])
+    assert runner.step(batch, num_new=0) == [[]]
+
+
+def test_a_draft_leaves_room_for_the_token_of_the_pass(batch, runner, vocabulary):
+    start = vocabulary.encode('{"')
+    runner.add("a", SCHEMA, start, max_tokens=len(start) + 3)
+    (draft,) = runner.step(batch)
+    assert len(draft) == 2
+
+
+def test_what_a_pass_confirmed_is_counted_by_drafter_and_slot(batch, runner, vocabulary):
+    runner.add("a", SCHEMA, vocabulary.encode('{"'))
+    (draft,) = runner.step(batch)
+    runner.requests["a"].output_token_ids += draft[:3]
+    logits = torch.zeros(len(draft) + 1, len(vocabulary))
+    runner.step(batch, {"a": draft}, logits, num_new=3)
+    read = batch.counters.read
+    assert read("drafts") == 1
+    assert read("accepted_tokens", drafter="scaffold", slot="structure") == 2
+    assert 2 < read("draft_tokens", drafter="scaffold", slot="structure") <= len(draft)
+    assert read("draft_tokens", drafter="parallel", slot="enum") > 0
+
+
+def test_a_request_that_is_gone_is_forgotten(batch, runner, vocabulary):
+    runner.add("a", SCHEMA, vocabulary.encode('{"'))
+    runner.step(batch)
+    runner.requests.clear()
+    runner.step(batch)
+    assert not batch._requests
+
+
+def test_a_fault_costs_its_request_the_drafts_and_no_other(
+    batch, runner, vocabulary, monkeypatch, caplog
+):
+    start = vocabulary.encode('{"')
+    runner.add("a", SCHEMA, start)
+    runner.add("b", SCHEMA, start)
+    runner.step(batch)
+
+    def broken(*_):
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(batch._requests["a"], "propose", broken)
+    with caplog.at_level(logging.WARNING, "vllm.smoldiff"):
+        first, second = runner.step(batch)
+    assert first == []
+    assert second
+    assert "planted" in caplog.text
+    assert batch.counters.read("fallbacks", reason="fault") == 1
+    assert runner.step(batch)[0] == []
+
+
+def test_after_many_faults_nothing_is_drafted(batch, runner, vocabulary, monkeypatch):
+    monkeypatch.setattr(batch, "_open", lambda *_: 1 / 0)
+    runner.add("a", SCHEMA, vocabulary.encode('{"'))
+    for _ in range(MAX_FAULTS):
+        assert runner.step(batch) == [[]]
+    monkeypatch.undo()
+    assert runner.step(batch) == [[]]

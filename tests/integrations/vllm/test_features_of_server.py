@@ -1,0 +1,57 @@
+"""The states that the table gives are the model's own, whatever way its KV cache came about."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
+
+import smoldiff
+from smoldiff.head.taps import Taps
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_HOST_IP": "127.0.0.1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+MAX_ERROR = 1e-4
+"""Of states, relative to the largest: both sides compute in float32, in another order."""
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory):
+    """What the table gave to the head, in an engine of its own (vLLM changes modules of the process that it runs in)."""
+    path = tmp_path_factory.mktemp("states") / "states.pt"
+    script = Path(__file__).with_name("states_of_engine.py")
+    subprocess.run(
+        [sys.executable, str(script), str(path)], check=True, env={**os.environ, **ENVIRONMENT}
+    )
+    return torch.load(path)
+
+
+def test_states_from_the_table_are_those_of_the_model(taken):
+    model = smoldiff.load("smoldiff-nano", device="cpu")
+    network, taps = model.base.model, model.head.config.taps
+    assert len(taken["snapshots"]) >= 12
+    for ids, start, found_LS in taken["snapshots"]:
+        with torch.inference_mode(), Taps(taps).reading(network) as read:
+            network(torch.tensor([ids]))
+            expected_LS = read.states_BTS()[0, start : start + len(found_LS)]
+        error = (found_LS - expected_LS).abs().max() / expected_LS.abs().max()
+        assert error < MAX_ERROR
+
+
+def test_all_ways_were_gone(taken):
+    counted = json.loads(taken["counted"])
+    assert counted["cached prompt tokens"] > 0
+    assert counted["parts of prompts"] > 0
+    assert counted["rejected drafts"] > 0
+    assert counted["preempted"] > 0

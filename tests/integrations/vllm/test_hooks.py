@@ -1,0 +1,97 @@
+"""Hooks tell the proposer what it needs, once, and leave a runner alone that has other methods or another drafter."""
+
+import pytest
+
+from smoldiff_integrations.vllm.hooks import install
+
+
+class Proposer:
+    def __init__(self):
+        self.seen = []
+
+    def bind(self, runner):
+        self.seen.append(("bind", runner))
+
+    def start(self):
+        self.seen.append("start")
+
+    def look(self, logits_RV):
+        self.seen.append(("look", logits_RV))
+
+    def begin(self, runner, *step):
+        self.seen.append(("begin", len(step)))
+
+
+@pytest.fixture
+def runner_class():
+    class Runner:
+        def __init__(self, drafter):
+            self.drafter = drafter
+
+        def load_model(self, load_dummy_weights=False):
+            return "loaded"
+
+        def execute_model(self, scheduler_output, intermediate_tensors=None):
+            return "run"
+
+        def _sample(self, logits, spec_decode_metadata):
+            return "sampled"
+
+        def propose_draft_token_ids(
+            self,
+            scheduler_output,
+            sampled_token_ids,
+            sampling_metadata,
+            hidden_states,
+            sample_hidden_states,
+            aux_hidden_states,
+            spec_decode_metadata,
+            common_attn_metadata,
+            slot_mappings,
+        ):
+            return "drafts"
+
+    return Runner
+
+
+def test_a_runner_with_our_drafter_tells_it_everything(runner_class):
+    class CpuRunner(runner_class):
+        def load_model(self):
+            return "loaded on a CPU"
+
+    assert install(runner_class, Proposer) == ()
+    runner = CpuRunner(Proposer())
+    assert runner.load_model() == "loaded on a CPU"
+    assert runner.execute_model("output") == "run"
+    assert runner._sample("logits", None) == "sampled"
+    assert runner._sample("logits", "metadata") == "sampled"
+    assert runner.propose_draft_token_ids(*range(8), slot_mappings=8) == "drafts"
+    seen = [("bind", runner), "start", ("look", None), ("look", "logits"), ("begin", 9)]
+    assert runner.drafter.seen == seen
+
+
+def test_hooks_are_set_once(runner_class):
+    for _ in range(2):
+        install(runner_class, Proposer)
+    runner = runner_class(Proposer())
+    runner.load_model(load_dummy_weights=True)
+    assert len(runner.drafter.seen) == 1
+
+
+def test_another_drafter_is_left_alone(runner_class):
+    install(runner_class, Proposer)
+    runner = runner_class(object())
+    assert runner.load_model() == "loaded"
+    assert runner.execute_model("output") == "run"
+    assert runner.propose_draft_token_ids(*range(9)) == "drafts"
+
+
+def test_a_method_with_another_signature_is_named_and_not_touched(runner_class):
+    def other(self, logits, metadata, more):
+        return "sampled"
+
+    runner_class._sample = other
+    assert install(runner_class, Proposer) == ("_sample",)
+    assert runner_class._sample is other
+    del runner_class.execute_model
+    assert install(runner_class, Proposer) == ("execute_model", "_sample")
