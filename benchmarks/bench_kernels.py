@@ -1,31 +1,38 @@
 """The kernels against their floors and against other implementations, each in the same run.
 
     python benchmarks/bench_kernels.py --out kernels.jsonl
+    python benchmarks/bench_kernels.py --sweep head_attention --out sweep.jsonl
     python benchmarks/bench_kernels.py --draw benchmarks/results/kernels.jsonl --roofline benchmarks/results/roofline.svg
 
 An op whose tests are red is not timed: its file in tests/kernels runs first. A floor is the larger of the operations over the
 rate of a large bfloat16 matrix product and the bytes over that of a large copy, both measured at the start. Short calls are
-timed in a CUDA graph, on inputs that take turns. Liger and cut-cross-entropy are timed where they are installed
+timed in a CUDA graph, on inputs that take turns so that they are not read from the L2 cache; longer ones in a stream that the
+host is ahead of. Liger and cut-cross-entropy are timed where they are installed
 (`pip install 'smoldiff[kernel-peers]'`). One JSON line for each implementation of each case; --draw draws the roofline of such
 lines, for which no GPU is needed.
+
+--sweep times other tiles in the place of those in an op's table, next to it first, and prints the fastest; they are compiled
+side by side before. What does not fit the device is a line with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from calls.conditions import commit, device_name, installed
-from kernel_timing import attention, loss, scoring, slots
-from kernel_timing.case import Case, measure, rows
+from kernel_timing import attention, loss, report, scoring, slots
+from kernel_timing.case import OURS, Case, measure, rows
 from kernel_timing.clock import Ceilings, measure_ceilings
-from kernel_timing.report import table
+from kernel_timing.sweep import best, times
 from rich.console import Console
 
 TESTS = Path(__file__).parent.parent / "tests" / "kernels"
@@ -36,6 +43,7 @@ OPS: dict[str, Callable[[bool], list[Case]]] = {
     attention.OP: attention.cases,
     loss.OP: loss.cases,
 }
+SWEPT = (slots.CLASSES, slots.DECODING, "low_rank_scoring", scoring.OP, attention.OP)
 PEERS = ("triton", "liger_kernel", "cut_cross_entropy", "flash_attn")
 
 
@@ -49,25 +57,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             [json.loads(line) for line in args.draw.read_text().splitlines()], args.roofline
         )
         return 0
-    device = torch.device(args.device)
     torch.manual_seed(args.seed)
-    ceilings = measure_ceilings(device)
-    under = conditions(device, ceilings)
-    red = [] if args.small else red_ops(args.ops, console)
-    with args.out.open("w") if args.out else sys.stdout as out:
-        for op in args.ops:
+    ceilings = measure_ceilings(args.device)
+    under = conditions(args.device, ceilings)
+    red = [] if args.small else red_ops(args.sweep or args.ops, console)
+    failed = set(red)
+    with args.out.open("w") if args.out else nullcontext(sys.stdout) as out:
+        for op in args.sweep or args.ops:
             if op in red:
                 continue
-            found: list[dict[str, Any]] = []
-            for case in OPS[op](args.small):
-                lines = rows(measure(case, device), ceilings)
-                found += lines
-                for line in lines:
-                    print(json.dumps({**line, **under}), file=out, flush=True)
-            console.print(table(op, found))
+            found = []
+            for line in swept(op, args) if args.sweep else timed(op, args, ceilings):
+                print(json.dumps({**line, **under}), file=out, flush=True)
+                found.append(line)
+                if line["us"] is None and line.get("impl") == OURS:
+                    failed.add(op)
+            for text in best(found) if args.sweep else report.lines(op, found, args.width):
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
     if red:
         console.print(f"not timed, because their tests are red: {', '.join(red)}", style="red")
-    return 1 if red else 0
+    return 1 if failed else 0
+
+
+def timed(op: str, args: argparse.Namespace, ceilings: Ceilings) -> Iterator[dict[str, Any]]:
+    for case in OPS[op](args.small):
+        yield from rows(measure(case, args.device), ceilings)
+
+
+def swept(op: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from kernel_timing.candidates import SWEEPS
+
+    return times(SWEEPS[op], args.small, args.candidates, args.workers, args.device)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -78,22 +98,33 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--ops", type=lambda names: names.split(","), default=list(OPS), help=f"of {', '.join(OPS)}"
     )
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    add("--device", type=torch.device, default=torch.device(default))
     add(
         "--small", action="store_true", help="tiny shapes without the tests; for trying it on a CPU"
     )
     add("--seed", type=int, default=0)
     add("--out", type=Path, help="JSON lines; without it to stdout")
+    add("--sweep", type=lambda names: names.split(","), help=f"of {', '.join(SWEPT)}")
+    add("--candidates", type=int, default=12, help="tiles that --sweep tries at a shape")
+    add("--workers", type=int, default=12, help="processes that compile for --sweep on a GPU")
     add("--draw", type=Path, help="JSON lines to draw; nothing is timed")
     add("--roofline", type=Path, help="where --draw writes its SVG")
-    add("--width", type=int, default=120, help="columns of the tables")
+    add("--width", type=int, default=100, help="columns of what is printed")
     args = parser.parse_args(arguments)
     unknown = [op for op in args.ops if op not in OPS]
     if unknown:
         parser.error(f"--ops: {unknown[0]!r} is not one of {', '.join(OPS)}")
     if bool(args.draw) != bool(args.roofline):
         parser.error("--draw and --roofline belong together: the lines, and where the figure goes")
-    if args.device == "cpu" and not args.small and not args.draw:
+    unknown = [op for op in args.sweep or () if op not in SWEPT]
+    if unknown:
+        parser.error(f"--sweep: {unknown[0]!r} is not one of {', '.join(SWEPT)}")
+    if args.device.type == "cpu" and args.sweep and os.environ.get("TRITON_INTERPRET") != "1":
+        parser.error("--sweep on a CPU needs Triton's interpreter: set TRITON_INTERPRET=1")
+    if args.device.type == "cpu":
+        args.workers = 0  # nothing is compiled
+    if args.device.type == "cpu" and not args.small and not args.draw:
         parser.error("times on a CPU say nothing of a kernel: add --small to try the command there")
     return args
 

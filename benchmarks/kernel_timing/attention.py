@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kernel_timing.case import OURS, Case, Target
-from kernel_timing.clock import Work, taking_turns
+from kernel_timing.clock import Work, inputs_beyond_cache, taking_turns
 from smoldiff_kernels.head_attention import head_attention
 
 # Shapes: B rows, T template positions, C context tokens, A query heads, G key/value heads, E head width.
@@ -18,14 +18,12 @@ OP = "head_attention"
 SDPA, JOINED = "SDPA, joined before", "SDPA + join"
 NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 16, 4, 128
 REAL = ((1, 128, 512), (1, 128, 4096), (8, 128, 1024), (32, 128, 2048), (64, 256, 1024))
-FEW_BYTES = 100e6
-"""Inputs of less than that take turns, so that they do not stay in the L2 cache (50 MB on Hopper)."""
 
 
 def cases(is_small: bool) -> list[Case]:
     sizes = ((1, 3, 5), (2, 4, 6)) if is_small else REAL
-    found = [_case(*size, is_training=False) for size in sizes]
-    found += [_case(*size, is_training=True) for size in sizes]
+    found = [_case(*size, is_small=is_small) for size in sizes]
+    found += [_training_case(*size, is_small=is_small) for size in sizes]
     if not is_small:
         found.append(_ragged_case(32, 128, 2048))
     return found
@@ -36,34 +34,29 @@ def _targets(b: int) -> list[Target]:
     return targets + ([Target("floor", 1.5)] if b >= 32 else [])
 
 
-def _case(b: int, t: int, c: int, *, is_training: bool) -> Case:
+def counts(b: int, t: int, c: int) -> tuple[float, float]:
+    """Operations and bytes of a forward pass."""
     num_flops = 4.0 * b * t * (c + t) * NUM_HEADS * HEAD_DIM
-    num_bytes = 2.0 * b * HEAD_DIM * (2 * NUM_KV_HEADS * (c + t) + 2 * NUM_HEADS * t)
-    shape = f"B {b}, T {t}, C {c}"
-    if (
-        is_training
-    ):  # the backward pass: five products for the forward pass's two; each tensor and its gradient
-        return Case(
-            OP,
-            shape + ", forward + backward",
-            3.5 * num_flops,
-            3.0 * num_bytes,
-            partial(_training, b, t, c),
-            [Target(JOINED, 1.0, is_speed=True)],
-        )
-    num_inputs = max(1, min(16, int(FEW_BYTES / num_bytes) + 1))
-    return Case(
-        OP,
-        shape,
-        num_flops,
-        num_bytes,
-        partial(_full, b, t, c, num_inputs),
-        _targets(b),
-        num_inputs,
-    )
+    return num_flops, 2.0 * b * HEAD_DIM * (2 * NUM_KV_HEADS * (c + t) + 2 * NUM_HEADS * t)
 
 
-def _operands(b: int, t: int, c: int, device: torch.device) -> tuple[Tensor, ...]:
+def _case(b: int, t: int, c: int, is_small: bool) -> Case:
+    num_flops, num_bytes = counts(b, t, c)
+    num = 2 if is_small else inputs_beyond_cache(num_bytes)
+    make = partial(_full, b, t, c, num)
+    return Case(OP, f"B {b}, T {t}, C {c}", num_flops, num_bytes, make, _targets(b), num)
+
+
+def _training_case(b: int, t: int, c: int, is_small: bool) -> Case:
+    """The backward pass: five products for the forward pass's two; each tensor and its gradient."""
+    num_flops, num_bytes = counts(b, t, c)
+    num = 2 if is_small else inputs_beyond_cache(3.0 * num_bytes)
+    shape, make = f"B {b}, T {t}, C {c}, forward + backward", partial(_training, b, t, c, num)
+    targets = [Target(JOINED, 1.0, is_speed=True)]
+    return Case(OP, shape, 3.5 * num_flops, 3.0 * num_bytes, make, targets, num)
+
+
+def operands(b: int, t: int, c: int, device: torch.device) -> tuple[Tensor, ...]:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     shapes = [(b, t, NUM_HEADS), *[(b, n, NUM_KV_HEADS) for n in (c, c, t, t)]]
     return tuple(torch.randn(*shape, HEAD_DIM, device=device).to(dtype) for shape in shapes)
@@ -79,7 +72,7 @@ def _join(q: Tensor, k_context: Tensor, v_context: Tensor, k: Tensor, v: Tensor)
 
 
 def _full(b: int, t: int, c: int, num: int, device: torch.device) -> Mapping[str, Work | None]:
-    inputs = [_operands(b, t, c, device) for _ in range(num)]
+    inputs = [operands(b, t, c, device) for _ in range(num)]
     joined = [
         (q, torch.cat([k_context, k], 1), torch.cat([v_context, v], 1))
         for q, k_context, v_context, k, v in inputs
@@ -113,19 +106,17 @@ def _flash(inputs: list[tuple[Tensor, ...]], device: torch.device) -> Work | Non
     return taking_turns([partial(head_attention, *one, impl="flash") for one in inputs])
 
 
-def _training(b: int, t: int, c: int, device: torch.device) -> Mapping[str, Work | None]:
-    inputs = [x.requires_grad_() for x in _operands(b, t, c, device)]
-    d_out = torch.randn_like(inputs[0])
+def _training(b: int, t: int, c: int, num: int, device: torch.device) -> Mapping[str, Work | None]:
+    inputs = [[x.requires_grad_() for x in operands(b, t, c, device)] for _ in range(num)]
+    d_out = torch.randn_like(inputs[0][0])
 
-    def step(attend: Callable[..., Tensor], has_heads_first: bool) -> Work:
-        def work(_: int) -> None:
-            for x in inputs:
-                x.grad = None
-            attend(*inputs).backward(d_out.transpose(1, 2) if has_heads_first else d_out)
+    def step(attend: Callable[..., Tensor], d_out: Tensor) -> Work:
+        def gradients(leaves: list[Tensor]) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(attend(*leaves), leaves, d_out)
 
-        return work
+        return taking_turns([partial(gradients, one) for one in inputs])
 
-    return {OURS: step(head_attention, False), JOINED: step(_join, True)}
+    return {OURS: step(head_attention, d_out), JOINED: step(_join, d_out.transpose(1, 2))}
 
 
 def _ragged_case(b: int, t: int, c: int) -> Case:
@@ -143,7 +134,7 @@ def _ragged_case(b: int, t: int, c: int) -> Case:
 def _ragged(templates: Tensor, contexts: Tensor, device: torch.device) -> Mapping[str, Work | None]:
     """Against padded rows under a mask, as a batch of different lengths goes through SDPA."""
     b, t, c = len(templates), int(templates.max()), int(contexts.max())
-    q, k_context, v_context, k, v = _operands(b, t, c, device)
+    q, k_context, v_context, k, v = operands(b, t, c, device)
     lengths_B = templates.int().to(device), contexts.int().to(device)
     is_query_BT, is_key_BC = (
         torch.arange(most, device=device) < one[:, None]

@@ -26,11 +26,7 @@ class Target:
     def __str__(self) -> str:
         if self.against in ("us", "MiB"):
             return f"<= {self.bound:g} {self.against}"
-        return (
-            f">= {self.bound:g}x as fast as {self.against}"
-            if self.is_speed
-            else f"<= {self.bound:g}x {self.against}"
-        )
+        return f"{'>=' if self.is_speed else '<='} {self.bound:g}x {self.against}"
 
 
 @dataclass(frozen=True)
@@ -65,17 +61,19 @@ def measure(case: Case, device: torch.device) -> Measured:
         try:
             found.times[name] = time_work(work, device, case.num_inputs)
         except Exception as problem:
-            if name == OURS:
-                raise
-            found.missing[name] = f"{type(problem).__name__}: {problem}".splitlines()[0][:120]
+            found.missing[name] = said(problem)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return found
 
 
+def said(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}".splitlines()[0][:120]
+
+
 def rows(found: Measured, ceilings: Ceilings) -> list[dict[str, Any]]:
     """A row for each implementation, ours first, with the ratio of its time to the floor and to ours."""
-    case, ours = found.case, found.times[OURS]
+    case, ours = found.case, found.times.get(OURS)
     floor_us = ceilings.floor_us(case.num_flops, case.num_bytes)
     lines: list[dict[str, Any]] = []
     for name, time in found.times.items():
@@ -86,13 +84,17 @@ def rows(found: Measured, ceilings: Ceilings) -> list[dict[str, Any]]:
                 "shape": case.shape,
                 "impl": name,
                 "us": round(time.us, 3),
+                "p10_us": round(time.p10_us, 3),
+                "p90_us": round(time.p90_us, 3),
+                "how": time.how,
+                "num_inputs": case.num_inputs,
                 "host_us": round(time.host_us, 1),
                 "extra_mib": round(time.extra_mib, 1),
                 "flops": case.num_flops,
                 "bytes": case.num_bytes,
                 "floor_us": round(floor_us, 3),
                 "over_floor": round(time.us / floor_us, 3),
-                "over_ours": round(time.us / ours.us, 3),
+                "over_ours": round(time.us / ours.us, 3) if ours else None,
                 "targets": [
                     {
                         "target": str(t),

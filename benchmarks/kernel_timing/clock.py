@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 Work = Callable[[int], object]
 """Runs on the inputs of that number, counted around."""
 
-GRAPH_MS = 1.0
-"""A graph of short calls runs at least so long."""
-SHORT_MS = 0.5
-"""Calls that are shorter are timed in a graph: outside of one their launches would be timed."""
-MAX_GRAPH_CALLS = 256
+SHORT_US = 500.0
+"""Calls that take less are timed in a graph: outside of one there are gaps between their launches."""
+GRAPH_US = 10_000.0
+"""A graph of short calls runs about so long, as far as the next two bounds let it."""
+MIN_GRAPH_CALLS, MAX_GRAPH_CALLS = 10, 100
+CACHE_BYTES = 64 * 2**20
+"""A little more than the L2 cache of the largest Hopper GPU (60 MB, as torch reports it)."""
+MAX_INPUTS = 256
 MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """Microseconds are those of the device, the median of the repeats; on a CPU those of the clock."""
+    """Microseconds are those of the device, `us` the median of the repeats; on a CPU those of the clock."""
 
     us: float
     host_us: float
     """What a call takes until it returns, the device not waited for."""
     extra_mib: float
     """Most memory that was taken during a call, its results included; 0 on a CPU."""
+    p10_us: float = 0.0
+    p90_us: float = 0.0
+    how: str = "clock"
+    """"graph": many calls in a CUDA graph. "stream": calls one behind the other, the host ahead. "clock": a CPU's."""
+
+
+def inputs_beyond_cache(num_bytes: float) -> int:
+    """How many inputs of that size take turns, so that none is still in the L2 cache when it is read again."""
+    return max(1, min(MAX_INPUTS, math.ceil(3 * CACHE_BYTES / num_bytes)))
 
 
 def time_work(work: Work, device: torch.device, num_inputs: int, repeats: int = 15) -> Time:
@@ -36,60 +50,88 @@ def time_work(work: Work, device: torch.device, num_inputs: int, repeats: int = 
     for idx in range(max(3, num_inputs)):
         work(idx)
     if device.type != "cuda":
-        us = _median_us(work, repeats)
-        return Time(us, us, 0.0)
+        times = _clock_us(work, repeats)
+        us, *spread = _median_and_spread(times)
+        return Time(us, us, 0.0, *spread)
     extra_mib = _extra_mib(work)
-    rough_ms = _event_ms(work, 3) / 3
-    if rough_ms < SHORT_MS:
-        try:
-            us = _graph_us(work, num_inputs, rough_ms, repeats)
-        except RuntimeError:  # what cannot be captured is timed as a stream of calls
-            torch.cuda.synchronize()
-            us = 1e3 * statistics.median(_event_ms(work, 20) / 20 for _ in range(repeats))
-    else:
-        us = 1e3 * statistics.median(_event_ms(work, 1) for _ in range(repeats))
-    return Time(us, _host_us(work, 20 if rough_ms < SHORT_MS else 3), extra_mib)
+    rough_us = statistics.median(_stream_us(work, 4))
+    host_us = _host_us(work, 20 if rough_us < 10 * SHORT_US else 3)
+    # Where the host is as slow as the stream of calls, launches are what that would time.
+    is_short = rough_us < max(SHORT_US, 1.2 * host_us)
+    how, times = "graph", None
+    if is_short and not _waits_for_device(work):
+        times = _graph_us(work, num_inputs, rough_us, repeats)
+    if times is None:
+        how, times = "stream", _stream_us(work, repeats)
+    us, *spread = _median_and_spread(times)
+    return Time(us, host_us, extra_mib, *spread, how)
 
 
-def _median_us(work: Work, repeats: int) -> float:
+def _median_and_spread(times: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and the 10th and 90th percentile."""
+    low, *_, high = statistics.quantiles(times, n=10, method="inclusive")
+    return statistics.median(times), low, high
+
+
+def _clock_us(work: Work, repeats: int) -> list[float]:
     times = []
     for idx in range(repeats):
         began = time.perf_counter()
         work(idx)
         times.append(1e6 * (time.perf_counter() - began))
-    return statistics.median(times)
+    return times
 
 
-def _event_ms(work: Work, num_calls: int) -> float:
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+def _stream_us(work: Work, repeats: int) -> list[float]:
+    """Of each call on the device, while the host runs ahead: nothing is waited for in between."""
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
     torch.cuda.synchronize()
-    begin.record()
-    for idx in range(num_calls):
-        work(idx)
-    end.record()
+    work(0)  # the device works on it while the first of the others is launched
+    for idx, mark in enumerate(marks):
+        mark.record()
+        if idx < repeats:
+            work(idx)
     torch.cuda.synchronize()
-    return float(begin.elapsed_time(end))
+    return [1e3 * a.elapsed_time(b) for a, b in pairwise(marks)]
 
 
-def _graph_us(work: Work, num_inputs: int, rough_ms: float, repeats: int) -> float:
-    num_calls = min(MAX_GRAPH_CALLS, max(num_inputs, int(GRAPH_MS / max(rough_ms, 1e-3)) + 1))
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = [work(idx) for idx in range(num_calls)]
-    graph.replay()
-    us = 1e3 * statistics.median(_event_ms(lambda _: graph.replay(), 1) for _ in range(repeats))
+def _graph_us(work: Work, num_inputs: int, rough_us: float, repeats: int) -> list[float] | None:
+    """Of a call on the device, the mean of each replay; None where no graph can hold it."""
+    num_calls = min(MAX_GRAPH_CALLS, max(MIN_GRAPH_CALLS, int(GRAPH_US / rough_us)))
+    num_calls = max(num_calls, num_inputs)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph):
+            kept = [work(idx) for idx in range(num_calls)]
+    except RuntimeError:
+        torch.cuda.set_stream(stream)  # a capture that fails leaves its own in place
+        torch.cuda.synchronize()
+        return None
+    times = _stream_us(lambda _: graph.replay(), repeats)
     del kept
-    return us / num_calls
+    return [us / num_calls for us in times]
+
+
+def _waits_for_device(work: Work) -> bool:
+    """Whether a call waits for the device, as none in a graph may."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        work(0)
+    except RuntimeError as problem:
+        if "synchroniz" not in str(problem):
+            raise
+        return True
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return False
 
 
 def _host_us(work: Work, num_calls: int) -> float:
+    """The median, so that a launch that waits for room in the queue does not count."""
     torch.cuda.synchronize()
-    began = time.perf_counter()
-    for idx in range(num_calls):
-        work(idx)
-    took = time.perf_counter() - began
+    times = _clock_us(work, num_calls)
     torch.cuda.synchronize()
-    return 1e6 * took / num_calls
+    return statistics.median(times)
 
 
 def _extra_mib(work: Work) -> float:

@@ -54,11 +54,7 @@ def _plain(size: tuple[int, int, int], device: torch.device) -> dict[str, Work |
     hidden_KD, lm_head_VD, labels_K = _operands(size, device)
 
     def step(loss: Callable[[], Tensor]) -> Work:
-        def work(_: int) -> None:
-            hidden_KD.grad = None
-            loss().backward()
-
-        return work
+        return lambda _: torch.autograd.grad(loss(), hidden_KD)
 
     def eager(h_KD: Tensor) -> Tensor:
         return nn.functional.cross_entropy((h_KD @ lm_head_VD.T).float(), labels_K)
@@ -81,8 +77,7 @@ def _with_teacher(size: tuple[int, int, int], device: torch.device) -> dict[str,
     null_D = torch.randn(size[1], device=device, dtype=hidden_KD.dtype).requires_grad_()
     weights_K = torch.rand(k, device=device)
 
-    def work(_: int) -> None:
-        hidden_KD.grad = null_D.grad = None
+    def work(_: int) -> tuple[Tensor, ...]:
         each = masked_loss(
             hidden_KD,
             lm_head_VD,
@@ -91,7 +86,8 @@ def _with_teacher(size: tuple[int, int, int], device: torch.device) -> dict[str,
             teacher_ids_KT=ids_KT,
             teacher_p_KT=p_KT,
         )
-        (weights_K * (each.cross_entropy_K + each.variation_K)).mean().backward()
+        loss = (weights_K * (each.cross_entropy_K + each.variation_K)).mean()
+        return torch.autograd.grad(loss, [hidden_KD, null_D])
 
     return {OURS: work}
 

@@ -1,30 +1,34 @@
-"""Times of an op as a table: cases from top to bottom, what each is held against, and whether that is reached."""
+"""Times of an op in words: a line for each case, and under it its peers, what it has to reach, and whether it does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
-
-from rich.table import Table
 
 from kernel_timing.case import OURS
 
-MARKS = {True: "yes", False: "no", None: "-"}
+MARKS = {True: "yes", False: "NO", None: "unknown"}
+Row = Mapping[str, Any]
 
 
-def table(op: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    out = Table(
-        "shape", "us", "host us", "x floor", "MiB", "others, us", "target: reached", title=op
-    )
-    for row in rows:
-        if row["impl"] != OURS:
+def lines(op: str, rows: Sequence[Row], width: int) -> Iterator[str]:
+    """Times in microseconds. A target ">= 2x peer" is reached in half of the peer's time, "<= 2x peer" in twice of it."""
+    yield f"{op:<50} {'us':>8} {'x floor':>8} {'host us':>8} {'MiB':>6}"
+    for shape in dict.fromkeys(row["shape"] for row in rows):
+        own = {row["impl"]: row for row in rows if row["shape"] == shape}
+        ours = own.pop(OURS)
+        if ours["us"] is None:
+            yield from wrap(f"{shape:<50} {ours['problem']}", width)
             continue
-        same = [r for r in rows if r["shape"] == row["shape"] and r["impl"] != OURS]
-        others = "\n".join(f"{r['impl']} {_number(r['us'])}" for r in same)
-        targets = "\n".join(
-            f"{t['target']}: {_number(t['value'])} {MARKS[t['is_met']]}" for t in row["targets"]
-        )
-        cells = (_number(row["us"]), _number(row["host_us"]), f"{row['over_floor']:.2f}")
-        out.add_row(row["shape"], *cells, _number(row["extra_mib"]), others, targets)
-    return out
+        cells = (f"{_number(ours[n]):>8}" for n in ("us", "over_floor", "host_us"))
+        yield f"{shape:<50} {' '.join(cells)} {_number(ours['extra_mib']):>6}"
+        peers = [f"{name} {_number(row['us'])}" for name, row in own.items()]
+        found = [
+            f"{t['target']}: {_number(t['value'])} {MARKS[t['is_met']]}" for t in ours["targets"]
+        ]
+        parts = [f"peers {' | '.join(peers)}"] * bool(peers)
+        parts += [f"target {' | '.join(found)}"] * bool(found)
+        for part in parts:
+            yield from wrap(part, width, initial_indent="    ", subsequent_indent="      ")
 
 
 def _number(value: float | None) -> str:

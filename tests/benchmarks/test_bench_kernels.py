@@ -1,14 +1,19 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import bench_kernels
+import kernel_checks  # noqa: F401 - it chooses Triton's interpreter where there is no GPU
 import pytest
 import torch
+from kernel_timing import clock, report
 from kernel_timing.case import OURS, Case, Target, is_met, measure, rows, value
-from kernel_timing.clock import Ceilings, Time
+from kernel_timing.clock import CACHE_BYTES, MAX_INPUTS, Ceilings, Time, inputs_beyond_cache
+from kernel_timing.sweep import Sweep, around, best, times
 
 CPU = ["--device", "cpu"]
+RESULTS = Path(bench_kernels.__file__).parent / "results"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,7 @@ def _not_small(parse):
         ([], "times on a CPU say nothing"),
         (["--small", "--ops", "softmax"], "'softmax' is not one of class_scores"),
         (["--small", "--draw", "x.jsonl"], "--draw and --roofline belong together"),
+        (["--small", "--sweep", "masked_loss"], "'masked_loss' is not one of class_scores"),
     ],
 )
 def test_bad_arguments_say_what_to_change(arguments, says, capsys):
@@ -112,3 +118,98 @@ def test_a_peer_that_fails_has_a_row_with_its_problem():
     by_name = {row["impl"]: row for row in rows(found, Ceilings(1e12, 1e12))}
     assert by_name["broken"]["problem"].startswith("IndexError")
     assert by_name[OURS]["floor_us"] == 1000.0
+
+
+def test_an_op_that_fails_has_a_row_too_and_the_command_says_so(tmp_path, monkeypatch):
+    broken = Case("op", "shape", 1e9, 1e6, lambda _: {OURS: lambda _: [][0], "peer": lambda _: 0})
+    monkeypatch.setattr(bench_kernels, "OPS", {"class_scores": lambda _: [broken]})
+    out = tmp_path / "kernels.jsonl"
+    arguments = [*CPU, "--small", "--ops", "class_scores", "--out", str(out)]
+    assert bench_kernels.main(arguments) == 1
+    found = {row["impl"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert found[OURS]["problem"].startswith("IndexError")
+    assert found["peer"]["us"] > 0
+
+
+def test_what_is_printed_of_all_ops_fits_a_terminal():
+    known = (RESULTS / "kernels.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in known]
+    printed = [
+        text
+        for op in bench_kernels.OPS
+        for text in report.lines(op, [row for row in found if row["op"] == op], width=100)
+    ]
+    assert max(map(len, printed)) <= 100
+    assert sum(map(len, printed)) < 11_000
+    assert any(text.startswith("    target <= 50 us: ") for text in printed)
+
+
+def test_inputs_take_turns_until_none_is_in_the_cache():
+    assert inputs_beyond_cache(CACHE_BYTES) == 3
+    assert inputs_beyond_cache(100 * CACHE_BYTES) == 1
+    assert inputs_beyond_cache(1.0) == MAX_INPUTS
+
+
+def test_candidates_begin_with_the_tables_own_and_go_away_from_it():
+    found = around({"a": 2, "b": 4}, {"a": (1, 2), "b": (4, 8)}, lambda k: k != {"a": 1, "b": 4}, 9)
+    assert found == [{"a": 2, "b": 4}, {"a": 2, "b": 8}, {"a": 1, "b": 8}]
+    assert len(around({"a": 2}, {"a": (1, 2, 3)}, lambda _: True, 2)) == 2
+
+
+def test_candidates_that_fail_or_are_wrong_have_a_row_with_the_reason():
+    def make(num, device):
+        results = {"right": torch.ones(3), "near": torch.full((3,), 1.01), "wrong": torch.zeros(3)}
+        return lambda knobs: lambda _: results[knobs["kind"]]
+
+    knobs = [{"kind": kind} for kind in ("right", "near", "wrong", "missing")]
+    sweep = Sweep("op", "shape", knobs, make)
+    found = list(times(lambda *_: [sweep], True, 9, 0, torch.device("cpu")))
+    assert [row["us"] is not None for row in found] == [True, True, False, False]
+    assert [row["is_own"] for row in found] == [True, False, False, False]
+    assert "results differ" in found[2]["problem"]
+    assert found[3]["problem"].startswith("KeyError")
+    first, *lines = best(found)
+    assert first == "op, shape: 2 of 4 ran"
+    assert sum("own" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("op", bench_kernels.SWEPT)
+def test_every_sweep_runs(op, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    out = tmp_path / "sweep.jsonl"
+    arguments = [*CPU, "--small", "--sweep", op, "--candidates", "2", "--out", str(out)]
+    assert bench_kernels.main(arguments) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert found
+    for row in found:
+        assert row["op"] == op
+        assert row["us"] > 0, row
+
+
+@pytest.mark.slow
+def test_candidates_are_compiled_by_other_processes_first(monkeypatch):
+    from kernel_timing.candidates import SWEEPS
+
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    found = list(times(SWEEPS["class_scores"], True, 2, 1, torch.device("cpu")))
+    assert all(row["us"] > 0 for row in found)
+
+
+@pytest.mark.parametrize(
+    ("stream_us", "host_us", "waits", "how"),
+    [
+        (100.0, 10.0, False, "graph"),  # short
+        (700.0, 650.0, False, "graph"),  # as long as its launches: they are what was timed
+        (1700.0, 1200.0, False, "stream"),  # the host is ahead
+        (100.0, 100.0, True, "stream"),  # no graph holds it
+    ],
+)
+def test_launches_are_not_timed_as_work_of_the_device(stream_us, host_us, waits, how, monkeypatch):
+    monkeypatch.setattr(clock, "_extra_mib", lambda _: 1.0)
+    monkeypatch.setattr(clock, "_host_us", lambda *_: host_us)
+    monkeypatch.setattr(clock, "_stream_us", lambda _, repeats: [stream_us] * repeats)
+    monkeypatch.setattr(clock, "_graph_us", lambda *_: [3.0, 5.0, 4.0])
+    monkeypatch.setattr(clock, "_waits_for_device", lambda _: waits)
+    found = clock.time_work(lambda _: None, torch.device("cuda"), 1)
+    assert (found.how, found.us) == (how, 4.0 if how == "graph" else stream_us)
+    assert found.p10_us <= found.us <= found.p90_us

@@ -46,7 +46,7 @@ def head_attention_triton(
     tensors = (q, *context, *template)
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return _HeadAttention.apply(*tensors, layout)
-    return _forward(tuple(map(_with_whole_heads, tensors)), layout, has_lse=False)[0]
+    return forward(tuple(map(_with_whole_heads, tensors)), layout, has_lse=False)[0]
 
 
 class _HeadAttention(torch.autograd.Function):
@@ -54,7 +54,7 @@ class _HeadAttention(torch.autograd.Function):
     def forward(ctx: Any, *args: Any) -> Tensor:
         layout: Layout = args[-1]
         tensors = tuple(map(_with_whole_heads, args[:-1]))
-        out, lse = _forward(tensors, layout, has_lse=True)
+        out, lse = forward(tensors, layout, has_lse=True)
         ctx.save_for_backward(*tensors, out, lse)
         ctx.layout = layout
         return out
@@ -64,12 +64,16 @@ class _HeadAttention(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, out, lse = ctx.saved_tensors
         needs_keys = any(ctx.needs_input_grad[1:5])
-        return *_backward(tuple(tensors), out, lse, d_out, ctx.layout, needs_keys), None
+        return *backward(tuple(tensors), out, lse, d_out, ctx.layout, needs_keys), None
 
 
-def _forward(
-    tensors: tuple[Tensor, ...], layout: Layout, has_lse: bool
+def forward(
+    tensors: tuple[Tensor, ...],
+    layout: Layout,
+    has_lse: bool,
+    plan: tuple[Tiles, int] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
+    """The output and, if wanted, the log-sum-exp to base 2. `plan` is for measuring."""
     q = tensors[0]
     device = device_of(q.device)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -77,8 +81,8 @@ def _forward(
     lse = torch.empty(num_rows, dtype=torch.float32, device=q.device) if has_lse else None
     if not out.numel():
         return out, lse
-    work = _work(tensors, layout)
-    tiles, tiles_per_split = forward_plan(work, device)
+    work = work_of(tensors, layout)
+    tiles, tiles_per_split = plan or forward_plan(work, device)
     num_splits, part, part_lse = 1, out, lse
     if tiles_per_split:
         num_tiles = sum(cdiv(num, tiles.block_n) for num in work.num_keys)
@@ -128,19 +132,21 @@ def _forward(
     return out, lse
 
 
-def _backward(
+def backward(
     tensors: tuple[Tensor, ...],
     out: Tensor,
     lse: Tensor,
     d_out: Tensor,
     layout: Layout,
     needs_keys: bool,
+    plan: tuple[Tiles, Tiles] | None = None,
 ) -> tuple[Tensor | None, ...]:
+    """The gradients of the five tensors; of queries alone without `needs_keys`. `plan` is for measuring."""
     q = tensors[0]
-    work, device = _work(tensors, layout), device_of(q.device)
+    work, device = work_of(tensors, layout), device_of(q.device)
     dq, *d_keys = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in tensors)
     delta = torch.empty_like(lse)
-    for_queries, for_keys = gradient_tiles(work, device)
+    for_queries, for_keys = plan or gradient_tiles(work, device)
     num_kv_heads = tensors[3].shape[-2]
     max_context_tiles, max_template_tiles = (cdiv(num, for_keys.block_n) for num in work.num_keys)
     d_out = d_out.contiguous()
@@ -179,7 +185,7 @@ def _backward(
     return dq, *d_keys
 
 
-def _work(tensors: tuple[Tensor, ...], layout: Layout) -> Work:
+def work_of(tensors: tuple[Tensor, ...], layout: Layout) -> Work:
     q, num_kv_heads = tensors[0], tensors[3].shape[-2]
     return Work(
         layout.num_rows * num_kv_heads,

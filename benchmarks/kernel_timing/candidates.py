@@ -1,0 +1,285 @@
+"""What is tried in the place of each op's tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernel_timing import attention, scoring, slots
+from kernel_timing.clock import Work, inputs_beyond_cache, taking_turns
+from kernel_timing.sweep import Knobs, Sweep, Sweeps, around
+
+# Triton is imported where an op is asked for: without a GPU its interpreter must be chosen before.
+
+MAX_SHARED_BYTES = 227 * 1024
+"""Of a multiprocessor and of a program, on Hopper. A GPU with less says which candidates do not fit."""
+SWEPT_KINDS = ("mask", "mask, sampled", "classes")
+"""Of constrained scoring, and of the small sets the second or only one."""
+LOW_RANK = "low_rank_scoring"
+
+
+def _by_knobs(
+    run: Callable[..., Any], inputs: Sequence[Any], tiles: Callable[..., Any]
+) -> Callable[[Knobs], Work]:
+    """`run` on one input after the other, with the tiles of some knobs behind."""
+    return lambda knobs: taking_turns([partial(run, *one, tiles(**knobs)) for one in inputs])
+
+
+def class_scores(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
+    from smoldiff_kernels.class_scores.kernel import TILES, Tiles, class_scores_triton
+
+    choices = {
+        "block_tokens": (256, 512, 1024, 2048, 4096),
+        "block_classes": (64, 256),
+        "num_warps": (2, 4, 8),
+    }
+    knobs = around(asdict(TILES), choices, lambda _: True, limit)
+
+    def make(r: int, u: int, num: int, device: torch.device) -> Callable[[Knobs], Work]:
+        inputs = [(*one, None) for one in slots.class_operands(r, u, num, device)]
+        return _by_knobs(class_scores_triton, inputs, Tiles)
+
+    return [
+        Sweep(
+            slots.CLASSES,
+            f"{r} rows, {u} tokens",
+            knobs,
+            partial(make, r, u),
+            2 if is_small else inputs_beyond_cache(4.0 * r * u),
+        )
+        for r, u in ([(2, 20)] if is_small else slots.CLASS_SIZES)
+    ]
+
+
+def slot_decoding(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
+    from smoldiff_kernels.slot_decoding.kernel import Tiles, slot_decoding_triton, tiles_for
+
+    choices = {
+        "block_states": (16, 32, 64, 128),
+        "block_edges": (4, 8, 16, 32),
+        "num_warps": (1, 2, 4, 8),
+    }
+
+    def make(size: Sequence[int], num: int, device: torch.device) -> Callable[[Knobs], Work]:
+        inputs = [(*one, size[1]) for one in slots.decoding_operands(*size, num, device)]
+        return _by_knobs(slot_decoding_triton, inputs, Tiles)
+
+    return [
+        Sweep(
+            slots.DECODING,
+            f"{size[0]} slots x {size[1]} positions, {size[2]} states, {size[3]} edges each",
+            around(asdict(tiles_for(size[2])), choices, lambda _: True, limit),
+            partial(make, size),
+            slots.NUM_INPUTS,
+        )
+        for size in ([(2, 3, 5, 3)] if is_small else slots.DECODING_SIZES)
+    ]
+
+
+def constrained_scoring(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
+    from smoldiff_kernels.constrained_scoring.launch import (
+        Tiles,
+        constrained_scoring_triton,
+        tiles_for,
+    )
+
+    names = ("hidden_NH", "lm_head_VH", "mask_NW", "sets", "set_N", "extra_NX", "noise")
+    num_element_bytes = 2 if device.type == "cuda" else 4
+
+    def fits(most_rows: int, knobs: Knobs) -> bool:
+        shared_bytes = Tiles(**knobs).shared_bytes(num_element_bytes) * knobs["programs_per_sm"]
+        return 16 <= knobs["block_rows"] <= most_rows and shared_bytes <= MAX_SHARED_BYTES
+
+    def make(size: Any, kind: str, num: int, device: torch.device) -> Callable[[Knobs], Work]:
+        operands = scoring.operands(size, kind, num, device)
+        inputs = [tuple(map(one.get, names)) for one in operands]
+        return _by_knobs(constrained_scoring_triton, inputs, Tiles)
+
+    found = []
+    for size in [(3, 16, 70)] if is_small else [(n, *scoring.REAL) for n in (16, 64, 128)]:
+        kinds = scoring.kinds(is_small)
+        small = [kind for kind, num_tokens in kinds.items() if num_tokens]
+        for kind in (*SWEPT_KINDS, small[len(small) // 2]):
+            num_tokens = kinds[kind]
+            sets = scoring.operands((1, 1, size[2]), kind, 1, torch.device("cpu"))[0].get("sets")
+            num_places = size[2] if sets is None else len(sets.token_S)
+            segment = None if sets is None else sets.segment
+            has_noise = "sampled" in kind
+            own = tiles_for(size[0], num_places, segment, has_noise, num_element_bytes)
+            is_few, most_rows = num_tokens > 0, max(16, min(128, size[0]))
+            choices = {
+                "block_places": (32, 64) if is_few else (64, 128, 256),
+                # With less than half of the rows in a tile, the LM head is read too often.
+                "block_rows": (16, 32, 64) if is_few else (most_rows // 2, most_rows),
+                "block_hidden": (128, 256, 512) if is_few else (64, 128),
+                "num_warps": (4, 8, 16) if has_noise else (4, 8),
+                "num_stages": (2, 3, 4, 5),
+                "programs_per_sm": (1, 2),
+                "merge_block": (own.merge_block,),
+            }
+            knobs = around(asdict(own), choices, partial(fits, most_rows), limit)
+            num = 2 if is_small else inputs_beyond_cache(2.0 * size[1] * (num_tokens or size[2]))
+            shape = f"{size[0]} rows, {size[1]} x {size[2]}, {kind}"
+            found.append(Sweep(scoring.OP, shape, knobs, partial(make, size, kind), num))
+    return found
+
+
+def head_attention(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
+    found = []
+    for size in [(1, 3, 5)] if is_small else attention.REAL:
+        found.append(_attention_forward(size, is_small, device, limit))
+    for size in [(1, 3, 5)] if is_small else attention.REAL[2:]:
+        found += [_attention_backward(size, of, is_small, device, limit) for of in (0, 1)]
+    return found
+
+
+def _attention_inputs(size: tuple[int, int, int], num: int, device: torch.device) -> list[Any]:
+    """Tensors, and what else a call is made of."""
+    from smoldiff_kernels.head_attention.layout import checked_layout
+
+    inputs = []
+    for _ in range(num):
+        tensors = attention.operands(*size, device)
+        pairs = (tensors[1:3], tensors[3:5])
+        nothing = (None, None)
+        layout = checked_layout(tensors[0], *pairs, nothing, nothing, nothing, (None,) * 3, None)
+        inputs.append((tensors, layout))
+    return inputs
+
+
+def _attention_forward(
+    size: tuple[int, int, int], is_small: bool, device: torch.device, limit: int
+) -> Sweep:
+    from smoldiff_kernels.head_attention.configs import Tiles, cdiv, device_of, forward_plan
+    from smoldiff_kernels.head_attention.kernel import forward, work_of
+
+    b, t, c = size
+    work = work_of(*_attention_inputs(size, 1, device)[0])
+    tiles, tiles_per_split = forward_plan(work, device_of(device))
+
+    def num_tiles(block_n: int) -> int:
+        return sum(cdiv(num, block_n) for num in work.num_keys)
+
+    splits = cdiv(num_tiles(tiles.block_n), tiles_per_split) if tiles_per_split else 1
+    own = {**tiles._asdict(), "num_splits": splits}
+    near = {splits, 1, splits // 2, splits * 2, splits * 3 // 2} - {0}
+
+    def run(tensors: Any, layout: Any, plan: Any) -> Any:
+        return forward(tensors, layout, False, plan)[0]
+
+    def plan(num_splits: int, **knobs: Any) -> Any:
+        per_split = cdiv(num_tiles(knobs["block_n"]), num_splits) if num_splits > 1 else 0
+        return Tiles(**knobs), per_split
+
+    def make(num: int, device: torch.device) -> Callable[[Knobs], Work]:
+        return _by_knobs(run, _attention_inputs(size, num, device), plan)
+
+    choices = {**_attention_choices(own), "num_splits": sorted(near)}
+    num = 2 if is_small else inputs_beyond_cache(attention.counts(*size)[1])
+    knobs = around(own, choices, _fits_attention, limit)
+    return Sweep(attention.OP, f"B {b}, T {t}, C {c}", knobs, make, num)
+
+
+def _attention_backward(
+    size: tuple[int, int, int], of: int, is_small: bool, device: torch.device, limit: int
+) -> Sweep:
+    """of: 0 the gradient of the queries, 1 that of keys and values, whose time has the other one's in it."""
+    from smoldiff_kernels.head_attention.configs import Tiles, device_of, gradient_tiles
+    from smoldiff_kernels.head_attention.kernel import backward, forward, work_of
+
+    b, t, c = size
+    both = gradient_tiles(work_of(*_attention_inputs(size, 1, device)[0]), device_of(device))
+
+    def run(*arguments: Any) -> Any:
+        *arguments, tiles = arguments
+        plan = (tiles, both[1]) if of == 0 else (both[0], tiles)
+        return tuple(x for x in backward(*arguments, of == 1, plan) if x is not None)
+
+    def make(num: int, device: torch.device) -> Callable[[Knobs], Work]:
+        inputs = []
+        for tensors, layout in _attention_inputs(size, num, device):
+            out, lse = forward(tensors, layout, True)
+            inputs.append((tensors, out, lse, torch.randn_like(out), layout))
+        return _by_knobs(run, inputs, Tiles)
+
+    own = both[of]._asdict()
+    choices = {**_attention_choices(own), "has_descriptors": (False,)}
+    what = "gradient of queries" if of == 0 else "gradients of queries, keys, values"
+    num = 2 if is_small else inputs_beyond_cache(3.0 * attention.counts(*size)[1])
+    knobs = around(own, choices, _fits_attention, limit)
+    return Sweep(attention.OP, f"B {b}, T {t}, C {c}, {what}", knobs, make, num)
+
+
+def _attention_choices(own: Knobs) -> dict[str, Sequence[Any]]:
+    return {
+        "block_m": (32, 64, 128),
+        "block_n": (32, 64, 128),
+        "num_warps": (4, 8),
+        "num_stages": (1, 2, 3, 4),
+        "has_descriptors": (False, True),
+    }
+
+
+def _fits_attention(knobs: Knobs) -> bool:
+    """Queries once, keys and values in each stage, 16 bits each."""
+    rows = knobs["block_m"] + 2 * knobs["block_n"] * knobs["num_stages"]
+    return bool(2 * attention.HEAD_DIM * rows <= MAX_SHARED_BYTES)
+
+
+def low_rank_scoring(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
+    from smoldiff_kernels.low_rank_scoring.kernel import (
+        FLOAT32_TILES,
+        TILES,
+        Tiles,
+        low_rank_scoring_triton,
+    )
+
+    choices = {
+        "block_tokens": (32, 64, 128, 256),
+        "block_rank": (32, 64, 128, 256),
+        "num_warps": (4, 8),
+        "num_stages": (2, 3, 4),
+    }
+
+    def fits(knobs: Knobs) -> bool:
+        rows = (knobs["block_tokens"] + 16) * knobs["num_stages"]
+        return bool(2 * knobs["block_rank"] * rows <= MAX_SHARED_BYTES)
+
+    n, q, v, r = (2, 3, 40, 8) if is_small else (16, 128, 128_256, 256)
+    num_classes = 25
+
+    def operands(device: torch.device) -> tuple[Tensor, ...]:
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        return (
+            torch.randn(q, v, device=device).to(dtype),
+            torch.randint(q, (n,), device=device),
+            torch.randn(n, r, device=device).to(dtype),
+            torch.randn(v, r, device=device).to(dtype),
+            torch.rand(n, num_classes, device=device) < 0.5,
+            torch.randint(num_classes, (3, v), device=device).to(torch.int16),
+            torch.randint(3, (n,), device=device),
+            torch.randn(n, device=device),
+        )
+
+    def make(num: int, device: torch.device) -> Callable[[Knobs], Work]:
+        inputs = [operands(device) for _ in range(num)]
+        return _by_knobs(low_rank_scoring_triton, inputs, Tiles)
+
+    own = TILES if device.type == "cuda" else FLOAT32_TILES
+    knobs = around(asdict(own), choices, fits, limit)
+    num = 2 if is_small else inputs_beyond_cache(v * (2.0 * r + 4.0 * n))
+    return [Sweep(LOW_RANK, f"{n} of {q} rows, {v} x {r}", knobs, make, num)]
+
+
+SWEEPS: dict[str, Sweeps] = {
+    slots.CLASSES: class_scores,
+    slots.DECODING: slot_decoding,
+    LOW_RANK: low_rank_scoring,
+    scoring.OP: constrained_scoring,
+    attention.OP: head_attention,
+}
