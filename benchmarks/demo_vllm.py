@@ -12,11 +12,10 @@ import openai
 from rich.console import Console
 from rich.table import Table
 from serving.asking import Answer, ask, kept_requests
-from serving.server import Server, serving, with_drafts, without_drafts
+from serving.server import STEPS, Server, serving, with_drafts, without_drafts
 
 MODEL = "smoldiff-nano"
 FLAGS = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "2048", "--max-num-seqs", "16")
-STEPS = "vllm:iteration_tokens_total_count"
 
 
 def main() -> None:

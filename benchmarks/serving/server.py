@@ -16,6 +16,8 @@ from pathlib import Path
 
 START_SECONDS = 240
 STOP_SECONDS = 30
+STEPS = "vllm:iteration_tokens_total_count"
+"""Counter of engine steps."""
 _SAMPLE = re.compile(r"^(?P<name>[\w:]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 

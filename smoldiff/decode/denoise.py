@@ -67,7 +67,6 @@ class Denoiser:
     """Called after each step; for a display."""
     num_passes: int = 0
     """How often the head ran."""
-    _has_log_probs: bool = False
 
     @torch.inference_mode()
     def remember(self, ids: Sequence[int], states_TS: Tensor, start: int) -> Memory:
@@ -96,12 +95,11 @@ class Denoiser:
 
         has_log_probs: keep `SlotFill.log_probs`, which takes a trip to the host for each position.
         """
-        self._has_log_probs = has_log_probs
-        fills = self._step(memory, asked)
+        fills = self._step(memory, asked, has_log_probs)
         for step in range(1, num_steps):
             self._show(step - 1, fills)
             kept = _surest(fills, step / num_steps)
-            again = self._step(memory, [_committed(one, kept) for one in fills])
+            again = self._step(memory, [_committed(one, kept) for one in fills], has_log_probs)
             fills = [_better(old, new) for old, new in zip(fills, again, strict=True)]
         self._show(num_steps - 1, fills)
         return fills
@@ -110,14 +108,17 @@ class Denoiser:
         if self.on_step is not None:
             self.on_step(step, fills)
 
-    def _step(self, memory: Memory, asked: Sequence[SlotQueries]) -> list[SlotFill]:
+    def _step(
+        self, memory: Memory, asked: Sequence[SlotQueries], has_log_probs: bool
+    ) -> list[SlotFill]:
         rows: list[Query] = [query for one in asked for query in one.queries]
         starts = np.cumsum([0, *(len(one.queries) for one in asked)])
         chains = [
             _Chain(one, int(start), self._automaton(one))
             for one, start in zip(asked, starts, strict=False)
         ]
-        if not self._drafted(memory, rows, [chain for chain in chains if not chain.is_done]):
+        live = [chain for chain in chains if not chain.is_done]
+        if has_log_probs or not self._drafted(memory, rows, live):
             encoded = self.encode(memory, rows)
             while live := [chain for chain in chains if not chain.is_done]:
                 self._advance(encoded, live)
@@ -126,7 +127,7 @@ class Denoiser:
     def _drafted(self, memory: Memory, rows: Sequence[Query], live: Sequence[_Chain]) -> bool:
         """Fill all slots in one go on the device, where that is possible."""
         is_free = bool(live) and all(chain.is_free for chain in live)
-        if self._has_log_probs or not (is_free and serves(self.head, memory)):
+        if not (is_free and serves(self.head, memory)):
             return False
         drafts = Drafts.of(self.head, self.tables, memory.ids_BN.device)
         ends = drafts.fill(self.head, memory, rows, [chain.start() for chain in live])

@@ -19,12 +19,11 @@ from smoldiff.decode.head_drafter import HeadDrafter
 from smoldiff.decode.model import Model
 from smoldiff.decode.observer import Observer
 from smoldiff.decode.options import DEFAULT_MAX_REMASKS, DEFAULT_MAX_TOKENS, CallOptions, checked
-from smoldiff.decode.ranking import MAX_TAIL_TOKENS, conversation_end, likely_tool
 from smoldiff.decode.result import CallResult
 from smoldiff.decode.revision import Revision
 from smoldiff.decode.sampling import Sampling
 from smoldiff.decode.scores import Scorer
-from smoldiff.decode.tool_guessing import guessed_tool
+from smoldiff.decode.tool_guessing import first_tool
 from smoldiff.errors import (
     GenerationError,
     IncompleteCall,
@@ -34,7 +33,6 @@ from smoldiff.errors import (
     UnknownTool,
 )
 from smoldiff.head.calibration import NEUTRAL, Calibration
-from smoldiff.head.model import DiffusionHead
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.scaffold.cursor import Choices
 from smoldiff.scaffold.scaffold import Scaffold
@@ -241,7 +239,9 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
         return None
     text = model.vocabulary.bytes_of(prompt_ids).decode(errors="replace")
     head = model.head if "diffusion" in plan.drafter else None
-    choices = Choices(branches={"/0": _first_tool(model, head, plan, prompt_ids)})
+    tables = None if head is None else model.tables
+    tool = first_tool(model.vocabulary, plan.form.source.tools, prompt_ids, head, tables)
+    choices = Choices(branches={"/0": tool})
     if head is None:
         return Drafter(plan.scaffold, model.vocabulary, plan.drafter, CopySource(text), choices)
     on_step = None if plan.observer is None else plan.observer.filled
@@ -256,19 +256,6 @@ def _drafter(model: Model, plan: Plan, prompt_ids: Sequence[int]) -> Drafter | N
         num_steps=plan.num_denoise_steps,
         observer=plan.observer,
     )
-
-
-def _first_tool(
-    model: Model, head: DiffusionHead | None, plan: Plan, prompt_ids: Sequence[int]
-) -> int:
-    """The number of the tool that the first draft names."""
-    tools, vocabulary = plan.form.source.tools, model.vocabulary
-    if len(tools) < 2:
-        return 0
-    if head is not None and head.config.has_tool_guess:
-        return guessed_tool(head, model.tables, vocabulary, tools, prompt_ids)
-    end = conversation_end(vocabulary, prompt_ids, tools, MAX_TAIL_TOKENS)
-    return likely_tool(tools, vocabulary.bytes_of(end).decode(errors="replace"))
 
 
 def finish(answer: Answer) -> CallResult:

@@ -1,4 +1,4 @@
-"""The head's guess of the tool, as arrays and as an answer."""
+"""Which tool the first draft names: the head's guess, as arrays and as an answer, or that of the words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smoldiff.decode.ranking import conversation_end, tool_text, tool_tokens
+from smoldiff.decode.ranking import (
+    MAX_TAIL_TOKENS,
+    conversation_end,
+    likely_tool,
+    tool_text,
+    tool_tokens,
+)
 from smoldiff.head.inputs import NO_TOKEN
 from smoldiff.head.model import DiffusionHead
 from smoldiff.head.tables import Tables
@@ -17,6 +23,22 @@ from smoldiff.schema.source import Tool
 from smoldiff.template.vocabulary import Vocabulary
 
 # Shapes: K tools, L tokens of the conversation's end, M tokens of a tool's text.
+
+
+def first_tool(
+    vocabulary: Vocabulary,
+    tools: Sequence[Tool],
+    prompt_ids: Sequence[int],
+    head: DiffusionHead | None,
+    tables: Tables | None,
+) -> int:
+    """The number of the tool that the first draft names; a head comes with the tables that it shares with its base."""
+    if len(tools) < 2:
+        return 0
+    if head is not None and tables is not None and head.config.has_tool_guess:
+        return guessed_tool(head, tables, vocabulary, tools, prompt_ids)
+    end = conversation_end(vocabulary, prompt_ids, tools, MAX_TAIL_TOKENS)
+    return likely_tool(tools, vocabulary.bytes_of(end).decode(errors="replace"))
 
 
 @torch.inference_mode()

@@ -14,8 +14,7 @@ from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.draft import EMPTY, MAX_DRAFT_TOKENS, cut_draft
 from smoldiff.decode.drafters import Drafter
 from smoldiff.decode.head_drafter import HeadDrafter
-from smoldiff.decode.ranking import MAX_TAIL_TOKENS, conversation_end, likely_tool
-from smoldiff.decode.tool_guessing import guessed_tool
+from smoldiff.decode.tool_guessing import first_tool
 from smoldiff.scaffold.cursor import Choices, NotAPrefix
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_integrations.vllm.counters import STRUCTURE
@@ -76,7 +75,9 @@ class RequestDrafts:
     def _drafter(self, head: ReadyHead | None) -> Drafter:
         scaffold = self._constraint.scaffolds[self._style_idx]
         text = self._vocabulary.bytes_of(self._prompt_ids).decode(errors="replace")
-        choices = Choices(branches={"/0": self._first_tool(head)})
+        own = (None, None) if head is None else (head.head, head.tables)
+        tool = first_tool(self._vocabulary, scaffold.source.tools, self._prompt_ids, *own)
+        choices = Choices(branches={"/0": tool})
         if head is None:
             return Drafter(scaffold, self._vocabulary, self._parts, CopySource(text), choices)
         return HeadDrafter(
@@ -88,16 +89,6 @@ class RequestDrafts:
             denoiser=Denoiser(head.head, head.tables, self._vocabulary),
             num_prompt=len(self._prompt_ids),
         )
-
-    def _first_tool(self, head: ReadyHead | None) -> int:
-        """The number of the tool that the first draft names."""
-        tools = self._constraint.scaffolds[0].source.tools
-        if len(tools) < 2:
-            return 0
-        if head is not None and head.head.config.has_tool_guess:
-            return guessed_tool(head.head, head.tables, self._vocabulary, tools, self._prompt_ids)
-        end = conversation_end(self._vocabulary, self._prompt_ids, tools, MAX_TAIL_TOKENS)
-        return likely_tool(tools, self._vocabulary.bytes_of(end).decode(errors="replace"))
 
     @property
     def has_head(self) -> bool:
