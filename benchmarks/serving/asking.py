@@ -55,6 +55,9 @@ class Answer:
     """Names and arguments, the arguments as JSON text."""
     num_tokens: int
     finish_reason: str
+    prompt_ids: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    """Where the request says `return_token_ids`."""
 
 
 def ask(client: Any, model: str, request: dict[str, Any], **options: Any) -> Answer:
@@ -67,7 +70,12 @@ def ask(client: Any, model: str, request: dict[str, Any], **options: Any) -> Ans
         (call.function.name, call.function.arguments) for call in choice.message.tool_calls or ()
     )
     return Answer(
-        choice.message.content, calls, answer.usage.completion_tokens, choice.finish_reason
+        choice.message.content,
+        calls,
+        answer.usage.completion_tokens,
+        choice.finish_reason,
+        tuple(getattr(answer, "prompt_token_ids", None) or ()),
+        tuple(getattr(choice, "token_ids", None) or ()),
     )
 
 

@@ -1,0 +1,136 @@
+"""A served model that writes recorded answers, whatever its weights: what a server costs at a model's shape.
+
+Loaded into vLLM's workers as `--worker-extension-cls serving.recorded.Extension`, which wraps the model runner's sampler:
+the logit of each recorded token is raised above all others. Every step, draft and verification is that of a model that
+would have said the same; only the words are known beforehand. `Oracle` drafts the recorded tokens, so that nothing of a
+draft is ever wrong: no drafter can do better.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RECORDED = "SMOLDIFF_RECORDED"
+"""Environment variable of a server: the path of the recorded answers."""
+FORCING = ("--load-format", "dummy", "--worker-extension-cls", "serving.recorded.Extension")
+"""Flags of a server that writes them."""
+NUM_DRAFTED = 64
+RAISED = 1e4
+NO_LIMIT = 1 << 30
+
+
+class Answers:
+    """Recorded answers by the tokens of their prompts."""
+
+    def __init__(self, path: Path) -> None:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        self._by_prompt = {tuple(row["prompt_ids"]): row["answer_ids"] for row in rows}
+
+    def of(self, prompt_ids: Iterable[int]) -> Sequence[int]:
+        """Empty for a prompt that was not recorded."""
+        return self._by_prompt.get(tuple(prompt_ids), ())
+
+
+def write_answers(path: Path, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:
+    """Tokens of prompts and of their answers."""
+    rows = ({"prompt_ids": prompt, "answer_ids": answer} for prompt, answer in pairs)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def oracle_config() -> str:
+    """Value of `--speculative-config` for drafts of the recorded tokens."""
+    config = {"method": "custom_class", "model": "serving.recorded.Oracle"}
+    return json.dumps({**config, "num_speculative_tokens": NUM_DRAFTED})
+
+
+_answers: Answers | None = None
+
+
+def answers() -> Answers:
+    global _answers
+    if _answers is None:
+        _answers = Answers(Path(os.environ[RECORDED]))
+    return _answers
+
+
+class Extension:
+    """Nothing of its own: importing this module wraps the runner."""
+
+
+def places(runner: Any, scheduler_output: Any) -> Iterator[tuple[int, int]]:
+    """(row of the logits, recorded token) of a step: each request has one row for each drafted token and one more."""
+    row = 0
+    drafts = scheduler_output.scheduled_spec_decode_tokens
+    for request_id in runner.input_batch.req_ids:
+        state = runner.requests[request_id]
+        num_drafted = len(drafts.get(request_id) or ())
+        num_scheduled = scheduler_output.num_scheduled_tokens[request_id]
+        stop = state.num_computed_tokens + num_scheduled - len(state.prompt_token_ids) + 1
+        recorded = answers().of(state.prompt_token_ids)
+        for place in range(stop - num_drafted - 1, stop):
+            if 0 <= place < len(recorded):
+                yield row, recorded[place]
+            row += 1
+
+
+def wrap(runner_class: type) -> None:
+    """Raise the recorded tokens in every step of the runner."""
+    execute, sample = runner_class.execute_model, runner_class._sample  # type: ignore[attr-defined]
+
+    def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
+        self.recorded_step = scheduler_output
+        return execute(self, scheduler_output, *args, **kwargs)
+
+    def _sample(self: Any, logits: Any, spec_decode_metadata: Any) -> Any:
+        if logits is not None:
+            found = [*places(self, self.recorded_step)]
+            if found:
+                rows, tokens = torch.tensor(found).T.to(logits.device, non_blocking=True)
+                logits[rows, tokens] = RAISED
+        return sample(self, logits, spec_decode_metadata)
+
+    runner_class.execute_model = execute_model  # type: ignore[attr-defined]
+    runner_class._sample = _sample  # type: ignore[attr-defined]
+
+
+class Oracle:
+    """What `--speculative-config` names to draft the recorded tokens."""
+
+    def __init__(self, vllm_config: Any) -> None:
+        from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+        self._num = int(vllm_config.speculative_config.num_speculative_tokens)
+        self._runner: Any = None
+        propose = GPUModelRunner.propose_draft_token_ids
+
+        def propose_draft_token_ids(runner: Any, *args: Any, **kwargs: Any) -> Any:
+            self._runner = runner
+            runner.effective_drafter_max_model_len = NO_LIMIT
+            return propose(runner, *args, **kwargs)
+
+        GPUModelRunner.propose_draft_token_ids = propose_draft_token_ids
+
+    def load_model(self, target: Any) -> None:
+        """Nothing to load."""
+
+    def propose(
+        self, sampled_token_ids: Sequence[Sequence[int]], *_: Any, **__: Any
+    ) -> list[list[int]]:
+        """The recorded tokens that come next in each row of the batch."""
+        drafts: list[list[int]] = []
+        ids = self._runner.input_batch.req_ids
+        for request_id, new in zip(ids, sampled_token_ids, strict=False):
+            state = self._runner.requests[request_id]
+            recorded, num = answers().of(state.prompt_token_ids), len(state.output_token_ids)
+            drafts.append(list(recorded[num : num + self._num]) if len(new) else [])
+        return drafts
+
+
+if RECORDED in os.environ:
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+    wrap(GPUModelRunner)
