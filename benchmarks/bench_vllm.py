@@ -31,7 +31,15 @@ from rich.console import Console
 from rich.table import Table
 from serving.asking import Answer, ask, kept_requests, requests_of
 from serving.recorded import FORCING, RECORDED, oracle_config, write_answers
-from serving.server import STEPS, Server, serving, with_drafts, without_drafts
+from serving.server import (
+    STEPS,
+    Server,
+    serving,
+    split_flags,
+    stop_when_terminated,
+    with_drafts,
+    without_drafts,
+)
 from serving.shapes import SHAPES, write_model
 
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
@@ -81,13 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.data
         else kept_requests()
     )
+    stop_when_terminated()
     found: dict[tuple[str, int], Measured] = {}
     with tempfile.TemporaryDirectory() as folder:
         if args.shape:
             args.model = str(write_model(SHAPES[args.shape], Path(folder, args.shape)))
         for turn in range(args.rounds):
             for system, command in commands(args).items():
-                log = Path(folder, f"{turn}.log")
+                log = Path(args.logs or folder, f"{turn}-{system.replace(' ', '-')}.log")
                 with serving(command, log, environment(args.recorded)) as server:
                     console.print(f"round {turn + 1}: {system}")
                     client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
@@ -97,8 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     for num in args.concurrency:
                         one = found.setdefault((system, num), Measured())
                         send(client, server, args.model, requests, num, one)
+                if args.out:  # what was measured is kept if a later server does not start
+                    write_lines(json_lines(rows(found, args)), args.out)
     console.print(table(found))
-    rows = [
+    if not args.out:
+        write_lines(json_lines(rows(found, args)), None)
+
+
+def rows(found: dict[tuple[str, int], Measured], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One a system and concurrency."""
+    return [
         {
             "benchmark": "vllm",
             "system": system,
@@ -109,14 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for (system, num), one in found.items()
     ]
-    write_lines(json_lines(rows), args.out)
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    own, flags = list(arguments), []
-    if "--" in own:
-        at = own.index("--")
-        own, flags = own[:at], own[at + 1 :]
+    own, flags = split_flags(arguments)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -131,6 +144,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--record", type=Path, help="write the answers of the server without drafts here")
     add("--recorded", type=Path, help="both servers write these answers")
     add("--shape", choices=[*SHAPES], help="untrained weights of this shape; needs --recorded")
+    add("--logs", type=Path, help="a folder for the servers' output")
     add("--out", type=Path)
     add("--width", type=int)
     args = parser.parse_args(own)

@@ -21,7 +21,14 @@ from typing import Any
 import jsonschema
 import openai
 from serving.asking import Answer, ask, kept_requests, tools_of
-from serving.server import Server, serving, with_drafts, without_drafts
+from serving.server import (
+    Server,
+    serving,
+    split_flags,
+    stop_when_terminated,
+    with_drafts,
+    without_drafts,
+)
 
 MODEL = "smoldiff-nano"
 MAX_GROWTH_MIB = 150
@@ -31,8 +38,7 @@ KINDS = {"call": 12, "sampled call": 3, "text": 2, "abort": 2, "bad schema": 1, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    at = given.index("--") if "--" in given else len(given)
+    own, flags = split_flags(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--without-drafts", action="store_true", help="vLLM alone, whose memory grows too"
     )
-    args = parser.parse_args(given[:at])
+    args = parser.parse_args(own)
+    stop_when_terminated()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "server.log")
         command_of = without_drafts if args.without_drafts else with_drafts
-        with serving(command_of(MODEL, *given[at + 1 :]), log) as server:
+        with serving(command_of(MODEL, *flags), log) as server:
             found = soak(server, args.requests, args.at_once, args.seed)
         found["faults"] = log.read_text(errors="replace").count("a fault of the drafter")
     is_good = not found["wrong"] and not found["faults"] and found["grown_mib"] <= MAX_GROWTH_MIB

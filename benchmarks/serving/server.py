@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 240
+START_SECONDS = 300
 STOP_SECONDS = 30
 STEPS = "vllm:iteration_tokens_total_count"
 """Counter of engine steps."""
@@ -112,6 +112,18 @@ def serving(
         yield server
     finally:
         stop(process)
+
+
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A script's own arguments, and those behind `--`, which are the server's."""
+    given = list(arguments)
+    at = given.index("--") if "--" in given else len(given)
+    return given[:at], given[at + 1 :]
+
+
+def stop_when_terminated() -> None:
+    """Let SIGTERM end this process as an error does, so that its servers end with it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def free_port() -> int:
