@@ -189,15 +189,25 @@ def _attention_backward(
     size: tuple[int, int, int], of: int, is_small: bool, device: torch.device, limit: int
 ) -> Sweep:
     """of: 0 the gradient of the queries, 1 that of keys and values, whose time has the other one's in it."""
-    from smoldiff_kernels.head_attention.configs import Tiles, device_of, gradient_tiles
+    from smoldiff_kernels.head_attention.configs import Tiles, cdiv, device_of, gradient_plan
     from smoldiff_kernels.head_attention.kernel import backward, forward, work_of
 
     b, t, c = size
-    both = gradient_tiles(work_of(*_attention_inputs(size, 1, device)[0]), device_of(device))
+    work = work_of(*_attention_inputs(size, 1, device)[0])
+    table = gradient_plan(work, device_of(device))
+    own: Knobs = (table.for_queries, table.for_keys)[of]._asdict()
+
+    def plan(num_splits: int = 1, **knobs: Any) -> Any:
+        if of == 1:
+            return table._replace(for_keys=Tiles(**knobs))
+        per_split = cdiv(num_tiles(knobs["block_n"]), num_splits) if num_splits > 1 else 0
+        return table._replace(for_queries=Tiles(**knobs), tiles_per_split=per_split)
+
+    def num_tiles(block_n: int) -> int:
+        return sum(cdiv(num, block_n) for num in work.num_keys)
 
     def run(*arguments: Any) -> Any:
-        *arguments, tiles = arguments
-        plan = (tiles, both[1]) if of == 0 else (both[0], tiles)
+        *arguments, plan = arguments
         return tuple(x for x in backward(*arguments, of == 1, plan) if x is not None)
 
     def make(num: int, device: torch.device) -> Callable[[Knobs], Work]:
@@ -205,10 +215,14 @@ def _attention_backward(
         for tensors, layout in _attention_inputs(size, num, device):
             out, lse = forward(tensors, layout, True)
             inputs.append((tensors, out, lse, torch.randn_like(out), layout))
-        return _by_knobs(run, inputs, Tiles)
+        return _by_knobs(run, inputs, plan)
 
-    own = both[of]._asdict()
-    choices = {**_attention_choices(own), "has_descriptors": (False,)}
+    choices: dict[str, Sequence[Any]] = {**_attention_choices(own), "has_descriptors": (False,)}
+    if of == 0:
+        per_split = table.tiles_per_split
+        splits = cdiv(num_tiles(own["block_n"]), per_split) if per_split else 1
+        own["num_splits"] = splits
+        choices["num_splits"] = sorted({1, max(1, splits // 2), splits, 2 * splits})
     what = "gradient of queries" if of == 0 else "gradients of queries, keys, values"
     num = 2 if is_small else inputs_beyond_cache(3.0 * attention.counts(*size)[1])
     knobs = around(own, choices, _fits_attention, limit)

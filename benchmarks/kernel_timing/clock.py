@@ -56,8 +56,8 @@ def time_work(work: Work, device: torch.device, num_inputs: int, repeats: int = 
     extra_mib = _extra_mib(work)
     rough_us = statistics.median(_stream_us(work, 4))
     host_us = _host_us(work, 20 if rough_us < 10 * SHORT_US else 3)
-    # Where the host is as slow as the stream of calls, launches are what that would time.
-    is_short = rough_us < max(SHORT_US, 1.2 * host_us)
+    # Where the host is nearly as slow as the stream of calls, launches are part of what that would time.
+    is_short = rough_us < max(SHORT_US, 2 * host_us)
     how, times = "graph", None
     if is_short and not _waits_for_device(work):
         times = _graph_us(work, num_inputs, rough_us, repeats)

@@ -354,8 +354,13 @@ def test_plan_fills_the_gpu():
     tiles, tiles_per_split = configs.forward_plan(few, hopper)
     num_splits = configs.cdiv((512 + 128) // tiles.block_n, tiles_per_split)
     assert 4 * 512 // tiles.block_m * num_splits in range(2 * 132 // 3, 2 * 132 + 1)
+    for_queries, tiles_per_split, for_keys = configs.gradient_plan(few, hopper)
+    num_splits = configs.cdiv((512 + 128) // for_queries.block_n, tiles_per_split)
+    assert 4 * 512 // for_queries.block_m * num_splits >= 2 * 132 // 3
+    assert 4 * (512 + 128) // for_keys.block_n >= 2 * 132 // 4
     many = configs.Work(128, 512, (2048, 128), 128, False, False)
     assert configs.forward_plan(many, hopper)[1] == 0
+    assert configs.gradient_plan(many, hopper).tiles_per_split == 0
 
 
 def test_shapes_that_do_not_fit_are_refused():

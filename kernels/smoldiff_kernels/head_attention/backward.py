@@ -29,7 +29,7 @@ from smoldiff_kernels.head_attention.tiles import (
 # M rows of a tile: (position, query head of the group), the head running faster. N keys of a tile.
 
 
-@triton.jit(do_not_specialize=["max_template", "max_context"])
+@triton.jit(do_not_specialize=["max_template", "max_context", "tiles_per_split", "num_elements"])
 def query_gradient_kernel(
     q_ptr,
     kc_ptr,
@@ -65,22 +65,27 @@ def query_gradient_kernel(
     scale_log2,
     max_template,
     max_context,
+    tiles_per_split,
+    num_elements,
     G: tl.constexpr,
     R: tl.constexpr,
     E: tl.constexpr,
     IS_TEMPLATE_PACKED: tl.constexpr,
     IS_CONTEXT_PACKED: tl.constexpr,
+    IS_SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ):
-    """Grid: tiles of queries, G, B. out, d_out, dq: [tokens, A, E]; lse, delta: [tokens, A].
+    """Grid: tiles of queries, G * splits, B. out, d_out, dq: [tokens, A, E]; lse, delta: [tokens, A].
 
-    Writes dq, and delta (the sum of out * d_out of a query) for the other kernel.
+    Where the keys are split, dq is float32 [S, tokens, A, E], to be summed. Writes dq, and delta (the sum of out * d_out of a
+    query) for the other kernel.
     """
     HAS_GROUPS: tl.constexpr = context_group_ptr is not None or template_group_ptr is not None
-    tile, g, b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    tile, g, split = tl.program_id(0), tl.program_id(1) % G, tl.program_id(1) // G
+    b = tl.program_id(2)
     b64 = b.to(tl.int64)
     first_t, T = span(template_lengths_ptr, b, max_template, IS_TEMPLATE_PACKED)
     first_c, C = span(context_lengths_ptr, b, max_context, IS_CONTEXT_PACKED)
@@ -104,7 +109,8 @@ def query_gradient_kernel(
     d_out = tl.load(d_out_ptr + flat_at, mask=mask, other=0.0)
     out = tl.load(out_ptr + flat_at, mask=mask, other=0.0)
     delta_M = tl.sum(d_out.to(tl.float32) * out.to(tl.float32), 1)
-    tl.store(delta_ptr + flat_row_M, delta_M, mask=is_row_M)
+    if split == 0:
+        tl.store(delta_ptr + flat_row_M, delta_M, mask=is_row_M)
     lse_M = tl.load(lse_ptr + flat_row_M, mask=is_row_M, other=float("inf"))
     if HAS_GROUPS:
         query_context_M = query_group(template_context_group_ptr, flat_t, t_M, is_row_M)
@@ -115,9 +121,14 @@ def query_gradient_kernel(
     kt_base = kt_ptr + b64 * kt_stride_b + first_t * kt_stride_n + g * kt_stride_g
     vt_base = vt_ptr + b64 * vt_stride_b + first_t * vt_stride_n + g * vt_stride_g
     num_context_tiles = tl.cdiv(C, BLOCK_N)
-    num_tiles = tl.where(tile_t < T, num_context_tiles + tl.cdiv(T, BLOCK_N), 0)
+    num_tiles = num_context_tiles + tl.cdiv(T, BLOCK_N)
+    start, stop = 0, num_tiles
+    if IS_SPLIT:
+        start = tl.minimum(split * tiles_per_split, num_tiles)
+        stop = tl.minimum(start + tiles_per_split, num_tiles)
+    stop = tl.where(tile_t < T, stop, start)  # no queries here: nothing to read
     dq = tl.zeros((BLOCK_M, BLOCK_E), tl.float32)
-    for i in tl.range(0, num_tiles):
+    for i in tl.range(start, stop):
         is_context, at, limit = tile_at(i, num_context_tiles, C, T, BLOCK_N)
         is_key_N = at + n_N < limit
         k = load_tile(
@@ -143,6 +154,8 @@ def query_gradient_kernel(
     is_written_M = is_row_M if IS_TEMPLATE_PACKED else t_M < max_template
     mask = is_written_M[:, None] & is_e_1E
     dq = tl.where(is_row_M[:, None], dq * scale, 0.0)
+    if IS_SPLIT:
+        dq_ptr += split.to(tl.int64) * num_elements
     tl.store(dq_ptr + flat_at, dq.to(dq_ptr.dtype.element_ty), mask=mask)
 
 

@@ -63,6 +63,17 @@ HOPPER_KEY_GRADIENT = {
     128: Tiles(64, 128, 8, 2),
     256: Tiles(32, 64, 8, 1),
 }
+# Where the larger ones leave multiprocessors idle; not yet by times.
+HOPPER_FEW_QUERY_GRADIENT = {
+    64: Tiles(64, 64, 4, 2),
+    128: Tiles(64, 64, 4, 2),
+    256: Tiles(64, 32, 8, 1),
+}
+HOPPER_FEW_KEY_GRADIENT = {
+    64: Tiles(64, 32, 4, 2),
+    128: Tiles(64, 32, 4, 2),
+    256: Tiles(32, 32, 4, 1),
+}
 # Others: at most 99 KiB of shared memory (sm_86, sm_89).
 OTHER_FORWARD = {64: Tiles(64, 64, 4, 2), 128: Tiles(64, 32, 4, 2), 256: Tiles(64, 32, 4, 1)}
 OTHER_GRADIENT = {64: Tiles(32, 64, 4, 2), 128: Tiles(32, 32, 4, 2), 256: Tiles(32, 32, 4, 1)}
@@ -92,14 +103,18 @@ def forward_plan(work: Work, device: Device) -> tuple[Tiles, int]:
     large, small = _forward_tiles(work, device)
     if work.num_pairs * cdiv(work.num_queries, large.block_m) >= FULL * device.num_sms:
         return large, 0
-    num_programs = work.num_pairs * cdiv(work.num_queries, small.block_m)
-    num_tiles = sum(cdiv(num, small.block_n) for num in work.num_keys)
+    return small, _tiles_per_split(work, small, device)
+
+
+def _tiles_per_split(work: Work, tiles: Tiles, device: Device) -> int:
+    num_programs = work.num_pairs * cdiv(work.num_queries, tiles.block_m)
+    num_tiles = sum(cdiv(num, tiles.block_n) for num in work.num_keys)
     num_splits = min(
         MAX_SPLITS,
         num_tiles // MIN_TILES_A_SPLIT,
         PROGRAMS_AN_SM * device.num_sms // num_programs,
     )
-    return small, cdiv(num_tiles, num_splits) if num_splits > 1 else 0
+    return cdiv(num_tiles, num_splits) if num_splits > 1 else 0
 
 
 def _forward_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
@@ -112,14 +127,37 @@ def _forward_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
     return large[width], HOPPER_SMALL[width]
 
 
-def gradient_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
-    """Of the queries' gradient, and of that of keys and values."""
+class GradientPlan(NamedTuple):
+    for_queries: Tiles
+    tiles_per_split: int
+    """Tiles of keys that one program of the queries' gradient takes in; 0 where it takes all."""
+    for_keys: Tiles
+
+
+@lru_cache(maxsize=1024)
+def gradient_plan(work: Work, device: Device) -> GradientPlan:
+    """Tiles of the queries' gradient, and of that of keys and values."""
+    (many_queries, few_queries), (many_keys, few_keys) = _gradient_tiles(work, device)
+    num_key_tiles = sum(cdiv(num, many_keys.block_n) for num in work.num_keys)
+    is_full = work.num_pairs * num_key_tiles >= FULL * device.num_sms
+    for_keys = many_keys if is_full else few_keys
+    num_query_tiles = cdiv(work.num_queries, many_queries.block_m)
+    if work.num_pairs * num_query_tiles >= FULL * device.num_sms:
+        return GradientPlan(many_queries, 0, for_keys)
+    return GradientPlan(few_queries, _tiles_per_split(work, few_queries, device), for_keys)
+
+
+def _gradient_tiles(work: Work, device: Device) -> tuple[tuple[Tiles, Tiles], tuple[Tiles, Tiles]]:
+    """Of both gradients, for a full GPU and for one with few programs."""
     width = max(work.block_e, 64)
     if work.is_float32:
-        return FLOAT32[width], FLOAT32[width]
+        return ((FLOAT32[width],) * 2,) * 2
     if not device.is_hopper:
-        return OTHER_GRADIENT[width], OTHER_GRADIENT[width]
-    return HOPPER_QUERY_GRADIENT[width], HOPPER_KEY_GRADIENT[width]
+        return ((OTHER_GRADIENT[width],) * 2,) * 2
+    return (
+        (HOPPER_QUERY_GRADIENT[width], HOPPER_FEW_QUERY_GRADIENT[width]),
+        (HOPPER_KEY_GRADIENT[width], HOPPER_FEW_KEY_GRADIENT[width]),
+    )
 
 
 def cdiv(a: int, b: int) -> int:

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from smoldiff_kernels.head_attention.backward import key_gradient_kernel, query_gradient_kernel
 from smoldiff_kernels.head_attention.configs import (
+    GradientPlan,
     Tiles,
     Work,
     cdiv,
     device_of,
     forward_plan,
-    gradient_tiles,
+    gradient_plan,
     next_power_of_2,
 )
 from smoldiff_kernels.head_attention.forward import forward_kernel, merge_kernel
@@ -139,35 +140,47 @@ def backward(
     d_out: Tensor,
     layout: Layout,
     needs_keys: bool,
-    plan: tuple[Tiles, Tiles] | None = None,
+    plan: GradientPlan | None = None,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of the five tensors; of queries alone without `needs_keys`. `plan` is for measuring."""
     q = tensors[0]
     work, device = work_of(tensors, layout), device_of(q.device)
     dq, *d_keys = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in tensors)
     delta = torch.empty_like(lse)
-    for_queries, for_keys = plan or gradient_tiles(work, device)
+    for_queries, tiles_per_split, for_keys = plan or gradient_plan(work, device)
     num_kv_heads = tensors[3].shape[-2]
-    max_context_tiles, max_template_tiles = (cdiv(num, for_keys.block_n) for num in work.num_keys)
     d_out = d_out.contiguous()
     more = (*layout[:5], *_strides(tensors), layout.scale, layout.scale * LOG2_E)
+    num_splits, part = 1, dq
+    if tiles_per_split:
+        num_tiles = sum(cdiv(num, for_queries.block_n) for num in work.num_keys)
+        num_splits = cdiv(num_tiles, tiles_per_split)
+        part = torch.empty((num_splits, *dq.shape), dtype=torch.float32, device=dq.device)
     with _on(q):
         if dq.numel():
             tiles_m = cdiv(work.num_queries, for_queries.block_m)
-            query_gradient_kernel[(tiles_m, num_kv_heads, layout.num_rows)](
+            query_gradient_kernel[(tiles_m, num_kv_heads * num_splits, layout.num_rows)](
                 *tensors,
                 out,
                 lse,
                 d_out,
-                dq,
+                part,
                 delta,
                 *more,
                 layout.max_template,
                 layout.max_context,
+                tiles_per_split,
+                dq.numel(),
+                IS_SPLIT=num_splits > 1,
                 **_constants(tensors, layout, for_queries),
             )
+            if num_splits > 1:
+                dq = part.sum(0).to(dq.dtype)
         if not needs_keys:
             return dq, None, None, None, None
+        max_context_tiles, max_template_tiles = (
+            cdiv(num, for_keys.block_n) for num in work.num_keys
+        )
         tiles_n = max_context_tiles + max_template_tiles
         if tiles_n and layout.num_rows:
             key_gradient_kernel[(tiles_n, num_kv_heads, layout.num_rows)](
