@@ -9,8 +9,8 @@ from __future__ import annotations
 from smoldiff.decode.walk_tables import WalkTables
 from smoldiff.head.memory import Memory
 from smoldiff.head.model import DiffusionHead
-from smoldiff.head.projected import Plain, Projected
-from smoldiff_kernels.slot_walk import NO_TEXT, Automata, Context, Starts, Walked, slot_walk
+from smoldiff.head.projected import Projected
+from smoldiff_kernels.slot_walk import NO_TEXT, Automata, Context, Plain, Starts, Walked, slot_walk
 
 __all__ = ["NO_TEXT", "Starts", "Walked", "walk"]
 

@@ -81,9 +81,9 @@ def slot_walk_triton(
     num_blocks = triton.cdiv(num_vocab, tiles.block_tokens)
     num_context_blocks = triton.cdiv(num_tokens, tiles.block_context)
 
-    plain, weights, automata = (
-        type(group)(*(t.contiguous() for t in group)) for group in (plain, weights, automata)
-    )
+    plain = Plain(*(t.contiguous() for t in plain))
+    weights = Weights(*(t.contiguous() for t in weights))
+    automata = Automata(*(t.contiguous() for t in automata))
     row_N, automaton_N, first_state_N, left_N, first_history_NM = (t.contiguous() for t in starts)
     ids_K, key_KC = context.ids_K.contiguous(), context.key_KC.contiguous()
     # Equal tokens stand next to each other.
