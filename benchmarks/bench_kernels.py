@@ -43,7 +43,7 @@ OPS: dict[str, Callable[[bool], list[Case]]] = {
     attention.OP: attention.cases,
     loss.OP: loss.cases,
 }
-SWEPT = (slots.CLASSES, slots.DECODING, "low_rank_scoring", scoring.OP, attention.OP)
+SWEPT = (slots.CLASSES, slots.DECODING, "slot_walk", scoring.OP, attention.OP)
 PEERS = ("triton", "liger_kernel", "cut_cross_entropy", "flash_attn")
 
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kernel_timing import attention, scoring, slots
 from kernel_timing.clock import Work, inputs_beyond_cache, taking_turns
@@ -20,7 +19,7 @@ MAX_SHARED_BYTES = 227 * 1024
 """Of a multiprocessor and of a program, on Hopper. A GPU with less says which candidates do not fit."""
 SWEPT_KINDS = ("mask", "mask, sampled", "classes")
 """Of constrained scoring, and of the small sets the second or only one."""
-LOW_RANK = "low_rank_scoring"
+WALK = "slot_walk"
 
 
 def _by_knobs(
@@ -245,55 +244,39 @@ def _fits_attention(knobs: Knobs) -> bool:
     return bool(2 * attention.HEAD_DIM * rows <= MAX_SHARED_BYTES)
 
 
-def low_rank_scoring(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
-    from smoldiff_kernels.low_rank_scoring.kernel import (
-        FLOAT32_TILES,
-        TILES,
-        Tiles,
-        low_rank_scoring_triton,
-    )
+def slot_walk(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
+    from smoldiff_kernels.slot_walk.kernel import FLOAT32_TILES, TILES, Tiles, slot_walk_triton
 
     choices = {
         "block_tokens": (32, 64, 128, 256),
+        "block_context": (16, 32, 64, 128),
         "block_rank": (32, 64, 128, 256),
         "num_warps": (4, 8),
         "num_stages": (2, 3, 4),
+        "is_turning": (False, True),
+        "merged_tokens": (512, 1024, 2048),
+        "block_readers": (16, 32, 64, 128),
+        "choose_warps": (4, 8, 16),
     }
 
     def fits(knobs: Knobs) -> bool:
-        rows = (knobs["block_tokens"] + 16) * knobs["num_stages"]
+        rows = (max(knobs["block_tokens"], knobs["block_context"]) + 16) * knobs["num_stages"]
         return bool(2 * knobs["block_rank"] * rows <= MAX_SHARED_BYTES)
 
-    n, q, v, r = (2, 3, 40, 8) if is_small else (16, 128, 128_256, 256)
-    num_classes = 25
-
-    def operands(device: torch.device) -> tuple[Tensor, ...]:
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        return (
-            torch.randn(q, v, device=device).to(dtype),
-            torch.randint(q, (n,), device=device),
-            torch.randn(n, r, device=device).to(dtype),
-            torch.randn(v, r, device=device).to(dtype),
-            torch.rand(n, num_classes, device=device) < 0.5,
-            torch.randint(num_classes, (3, v), device=device).to(torch.int16),
-            torch.randint(3, (n,), device=device),
-            torch.randn(n, device=device),
-        )
-
     def make(num: int, device: torch.device) -> Callable[[Knobs], Work]:
-        inputs = [operands(device) for _ in range(num)]
-        return _by_knobs(low_rank_scoring_triton, inputs, Tiles)
+        inputs = [(*slots.walk_operands(is_small, device), True) for _ in range(num)]
+        return _by_knobs(slot_walk_triton, inputs, Tiles)
 
     own = TILES if device.type == "cuda" else FLOAT32_TILES
     knobs = around(asdict(own), choices, fits, limit)
-    num = 2 if is_small else inputs_beyond_cache(v * (2.0 * r + 4.0 * n))
-    return [Sweep(LOW_RANK, f"{n} of {q} rows, {v} x {r}", knobs, make, num)]
+    # A walk reads its table at every step: what is left of it in the cache belongs to it.
+    return [Sweep(WALK, "16 slots of 8 positions", knobs, make, 2)]
 
 
 SWEEPS: dict[str, Sweeps] = {
     slots.CLASSES: class_scores,
     slots.DECODING: slot_decoding,
-    LOW_RANK: low_rank_scoring,
+    WALK: slot_walk,
     scoring.OP: constrained_scoring,
     attention.OP: head_attention,
 }

@@ -17,6 +17,7 @@ from smoldiff.template.automaton import TokenAutomaton
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_kernels.class_scores import TokenClasses, class_scores
 from smoldiff_kernels.slot_decoding import slot_decoding
+from smoldiff_kernels.slot_walk import Automata, Context, Plain, Starts, Weights
 
 # Shapes: N slots, P positions of each, S states, E edges of each, C classes, R rows, U tokens.
 
@@ -130,3 +131,31 @@ def _classes(r: int, u: int, num: int, device: torch.device) -> Mapping[str, Wor
         OURS: taking_turns([partial(class_scores, *one) for one in inputs]),
         "scatter_reduce, scores only": taking_turns([partial(best, one[0]) for one in inputs]),
     }
+
+
+def walk_operands(is_small: bool, device: torch.device) -> tuple[Any, ...]:
+    """A draft of 16 slots of 8 positions at the shape of SmolLM3-3B: operands, number of positions, of classes."""
+    n, p, v, r, c, k = (2, 2, 40, 8, 8, 20) if is_small else (16, 8, 128_256, 256, 128, 2048)
+    num_states, degree, num_classes = 9, 10, NUM_STRING_CLASSES
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device).to(dtype)
+
+    def below(most: int, *shape: int) -> Tensor:
+        return torch.randint(most, shape, device=device)
+
+    state_S = torch.arange(num_states, device=device)
+    class_E = torch.arange(1, degree + 1, device=device).repeat(num_states)
+    edges = torch.stack([class_E, below(num_states, len(class_E)), below(2, len(class_E))], 1)
+    states = torch.stack([state_S * degree, torch.full_like(state_S, degree), state_S % 2], 1)
+    number_N = torch.arange(n, device=device)
+    return (
+        Plain(drawn(n * p, v), drawn(n * p, r), drawn(n * p, c + 3)),
+        Weights(drawn(v + 1, r), drawn(v, r) * r**-0.5, drawn(c + 3, r) * r**-0.5, drawn(3)),
+        Context(below(v, k), drawn(k, c), torch.full((1,), k, device=device)),
+        Automata(below(num_classes, 4, v).to(torch.int16), states, edges),
+        Starts(number_N * p, number_N % 4, number_N * 0, number_N * 0 + p, below(v, n, 3)),
+        p,
+        num_classes,
+    )

@@ -6,15 +6,13 @@ What the head reads off a position is linear in its state, and the token in fron
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from smoldiff.head.config import HeadConfig
 from smoldiff.head.model import DiffusionHead, Encoded, normed
 from smoldiff.head.tables import Tables
+from smoldiff_kernels.slot_walk import Plain, Weights
 
 # Shapes: Q positions of one row, V vocabulary, R rank, D hidden size of the base, C width of the pointer, X = C + 3 numbers:
 # the pointer's query, the logits of copying, of the confidence and of NULL.
@@ -26,15 +24,6 @@ CHUNK = 8192
 def can_be_projected(cfg: HeadConfig) -> bool:
     """Whether the head has the parts that make its scores what they are here."""
     return cfg.has_markov and cfg.has_copy and cfg.has_null_row
-
-
-@dataclass(frozen=True, eq=False)
-class Plain:
-    """What the positions say before the tokens in front of them are known."""
-
-    logits_QV: Tensor
-    state_QR: Tensor
-    rest_QX: Tensor
 
 
 class Projected:
@@ -78,10 +67,6 @@ class Projected:
             functional.linear(h_QH, self.weight_XH, self.bias_X),
         )
 
-    def inner(self, plain: Plain, row_N: Tensor, before_N: Tensor) -> Tensor:
-        """[N, R]: how the tokens in front move some positions; NO_TOKEN where there is none."""
-        return functional.silu(self.before_VR[before_N] + plain.state_QR[row_N])
-
-    def rest(self, plain: Plain, row_N: Tensor, inner_NR: Tensor) -> Tensor:
-        """[N, X]."""
-        return torch.addmm(plain.rest_QX[row_N], inner_NR, self.weight_XR.T)
+    def weights(self, head: DiffusionHead) -> Weights:
+        """What a walk reads at every step."""
+        return Weights(self.before_VR, self.table_VR, self.weight_XR, head.copy_bonuses)
