@@ -89,6 +89,14 @@ class Drafts:
         self.projected = Projected(head, tables)
         self.walk_tables = WalkTables(len(tables.lm_head_VH), device)
         self._graphs: OrderedDict[Bucket, Graph] = OrderedDict()
+        self.num_cold = 0
+        """Drafts that took longer, because their bucket's graph was not captured yet."""
+
+    @classmethod
+    def num_cold_of(cls, head: DiffusionHead) -> int:
+        """`num_cold` of the head's drafts; 0 where none were made here."""
+        known = _DRAFTS.get(head)
+        return 0 if known is None else known.num_cold
 
     @classmethod
     def of(cls, head: DiffusionHead, tables: Tables, device: torch.device) -> Drafts:
@@ -125,6 +133,7 @@ class Drafts:
             max(place.max_edges for place in places),
         )
         graph = self._graph(head, bucket, memory)
+        self.num_cold += not graph.is_warm
         graph.take(memory, queries)
         graph.start(
             (slot.query, place.number, place.first_state + slot.state, slot.num_left, *slot.history)
@@ -186,6 +195,7 @@ class Graph:
         self._memory = replace(_blank(like, bucket.num_tokens), lengths_B=self._views["lengths_B"])
         self._shape = (2 * bucket.num_positions + 1, bucket.num_slots)
         self._found = torch.zeros(self._shape, dtype=torch.int32, device=device)
+        self._num_runs = 0
         self._captured: Any = None
 
     def take(self, memory: Memory, queries: Sequence[Query]) -> None:
@@ -206,15 +216,24 @@ class Graph:
             starts[n] = row
 
     def run(self) -> list[SlotEnd]:
-        """The texts of all slots of the bucket. Waits for the device."""
+        """The texts of all slots of the bucket. Waits for the device.
+
+        Captured when it comes again: the first run compiles what is to be compiled, and many a bucket is seen once.
+        """
         self._packed.copy_(self._staging, non_blocking=True)
-        if not self._packed.is_cuda:
+        if self._packed.is_cuda and self._num_runs == 1:
+            self._captured = self._capture()
+        if self._captured is None:
             self._found.copy_(self.drafted())
         else:
-            if self._captured is None:
-                self._captured = self._capture()
             self._captured.replay()
+        self._num_runs += 1
         return _read(self._found.cpu(), self.bucket.num_positions)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the next run takes no longer than those behind it."""
+        return self._captured is not None or (self._num_runs > 0 and not self._packed.is_cuda)
 
     def inputs(self) -> tuple[Memory, Queries, Starts]:
         """What a draft is made of, as it stands on the device."""
@@ -237,7 +256,8 @@ class Graph:
                 self._found.copy_(self.drafted())
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # A server's other threads may use the device meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._found.copy_(self.drafted())
         return graph
 

@@ -135,6 +135,16 @@ def test_the_next_draft_of_a_bucket_sees_nothing_of_the_last(model, heads, in_te
     assert_equal(Case(model, heads[1], schema, positions=5), monkeypatch)
 
 
+def test_drafts_before_a_bucket_is_ready_are_counted(model, heads, in_tensors):
+    head = copy.deepcopy(heads[0])
+    case = Case(model, head, in_object(text={"type": "string"}))
+    counts = [Drafts.num_cold_of(head)]
+    for _ in range(3):
+        case.fill()
+        counts.append(Drafts.num_cold_of(head))
+    assert counts == [0, 1, 1, 1]
+
+
 def test_a_step_that_has_later_tokens_in_place_goes_position_by_position(
     model,
     heads,
@@ -220,7 +230,7 @@ def on_gpu(case, head):
 def test_replayed_graphs_fill_as_a_cpu_does(model, heads, seed):
     head = copy.deepcopy(heads[seed]).cuda()
     schemas = [ALL_RULES, in_object(on={"type": "boolean"}), in_object(text={"type": "string"})]
-    for schema in schemas * 2:
+    for schema in schemas * 3:
         case = Case(model, heads[seed], schema)
         wanted = case.fill()
         denoiser, memory = on_gpu(case, head)
