@@ -172,14 +172,14 @@ def parts(case: Case) -> dict[str, Callable[[], Any]]:
     """The parts of a draft, each on what the one before it left."""
     graph = case.graph()
     drafts = Drafts.of(case.head, case.tables, case.memory.ids_BN.device)
-    projected, shapes = drafts.projected, graph.bucket[3:]
+    fused, projected, shapes = drafts.fused, drafts.projected, graph.bucket[3:]
     memory, queries, starts = graph.inputs()
-    encoded = case.head.encode(memory, queries, case.tables)
-    plain = projected.plain(case.head, encoded)
+    passed = fused.encode(memory, queries)
+    plain = projected.plain(case.head, passed)
     tables = drafts.walk_tables
     return {
-        "head pass": lambda: case.head.encode(memory, queries, case.tables),
-        "scoring": lambda: projected.plain(case.head, encoded),
+        "head pass": lambda: fused.encode(memory, queries),
+        "scoring": lambda: projected.plain(case.head, passed),
         "slot decoding": lambda: walk(case.head, projected, plain, memory, starts, tables, *shapes),
         "draft": graph.drafted,
     }

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from smoldiff.decode.side_by_side import NO_TEXT, Starts, walk
 from smoldiff.decode.walk_tables import WalkTables
+from smoldiff.head.fused import FusedHead
 from smoldiff.head.inputs import MAX_NAME_TOKENS, Queries, Query, stacked
 from smoldiff.head.memory import Memory
 from smoldiff.head.model import MAX_MATCH, DiffusionHead
@@ -86,7 +87,7 @@ class Drafts:
     """Drafts of one head."""
 
     def __init__(self, head: DiffusionHead, tables: Tables, device: torch.device) -> None:
-        self.projected = Projected(head, tables)
+        self.fused, self.projected = FusedHead(head, tables), Projected(head, tables)
         self.walk_tables = WalkTables(len(tables.lm_head_VH), device)
         self._graphs: OrderedDict[Bucket, Graph] = OrderedDict()
         self.num_cold = 0
@@ -143,11 +144,12 @@ class Drafts:
 
     def _graph(self, head: DiffusionHead, bucket: Bucket, like: Memory) -> Graph:
         if bucket not in self._graphs:
-            projected, walk_tables = self.projected, self.walk_tables
+            fused, projected, walk_tables = self.fused, self.projected, self.walk_tables
             own = weakref.ref(head)  # a graph must not keep the head whose it is
 
             def draft(memory: Memory, queries: Queries, starts: Starts) -> Tensor:
-                return drafted(_alive(own), projected, walk_tables, bucket, memory, queries, starts)
+                head = _alive(own)
+                return drafted(head, fused, projected, walk_tables, bucket, memory, queries, starts)
 
             self._graphs[bucket] = Graph(bucket, like, draft)
             if len(self._graphs) > MAX_GRAPHS:
@@ -161,6 +163,7 @@ _DRAFTS: weakref.WeakKeyDictionary[DiffusionHead, Drafts] = weakref.WeakKeyDicti
 
 def drafted(
     head: DiffusionHead,
+    fused: FusedHead,
     projected: Projected,
     walk_tables: WalkTables,
     bucket: Bucket,
@@ -169,8 +172,7 @@ def drafted(
     starts: Starts,
 ) -> Tensor:
     """[2 P + 1, N] int32: tokens, the bits of their chances, and whether each slot ended."""
-    encoded = head.encode(memory, queries, projected.tables)
-    plain = projected.plain(head, encoded)
+    plain = projected.plain(head, fused.encode(memory, queries))
     shapes = (bucket.num_positions, bucket.num_classes, bucket.max_edges)
     found = walk(head, projected, plain, memory, starts, walk_tables, *shapes)
     chance_bits_PN = found.chance_PN.float().contiguous().view(torch.int32)

@@ -25,11 +25,14 @@ class Rotary:
 
     def angles(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each [B, 1, T, E / 2]."""
-        # Computed anew each time: a tensor that is kept would stay behind when a head is made on the meta device.
-        places = torch.arange(0, self._head_dim, 2, device=positions_BT.device)
-        frequencies = self._theta ** (-places.float() / self._head_dim)
-        angles_BTE = positions_BT[:, None, :, None].float() * frequencies
+        angles_BTE = positions_BT[:, None, :, None].float() * self.frequencies(positions_BT.device)
         return angles_BTE.cos(), angles_BTE.sin()
+
+    def frequencies(self, device: torch.device) -> Tensor:
+        """[E / 2] float32: radians that a position turns each pair by."""
+        # Computed anew each time: a tensor that is kept would stay behind when a head is made on the meta device.
+        places = torch.arange(0, self._head_dim, 2, device=device)
+        return self._theta ** (-places.float() / self._head_dim)
 
 
 def rotated(x_BATE: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:

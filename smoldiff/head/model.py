@@ -149,7 +149,7 @@ class DiffusionHead(nn.Module):
             self.confidence = nn.Linear(size, 1)
         if cfg.has_tool_guess:
             self.tool_guess = ToolGuess(base_size, cfg.base.vocab_size)
-        self._rotary = Rotary(cfg.head_dim, cfg.rope_theta)
+        self.rotary = Rotary(cfg.head_dim, cfg.rope_theta)
         self._is_checkpointing = False
         self._reset()
 
@@ -234,7 +234,7 @@ class DiffusionHead(nn.Module):
             stop = start + ids_BN.shape[1]
             positions_BN = torch.arange(start, stop, device=ids_BN.device).expand(ids_BN.shape)
         fed_in_BN = torch.zeros_like(ids_BN) if fed_in_BN is None else fed_in_BN
-        angles = self._rotary.angles(positions_BN)
+        angles = self.rotary.angles(positions_BN)
         seen = [layer.attention.seen(fused_BNH, angles) for layer in self.layers]
         copy_BNC = self.copy_key(fused_BNH) if self.config.has_copy else fused_BNH[..., :0]
         return Memory(
@@ -252,7 +252,7 @@ class DiffusionHead(nn.Module):
     def encode(self, memory: Memory, queries: Queries, tables: Tables) -> Encoded:
         """One denoise step."""
         x_BQH = self._inputs(memory, queries, tables)
-        angles_Q = self._rotary.angles(_positions(memory, queries))
+        angles_Q = self.rotary.angles(_positions(memory, queries))
         groups = groups_of(memory, queries)
         for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
             args = (x_BQH, keys, values, angles_Q, groups)

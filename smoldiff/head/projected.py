@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional
 
 from smoldiff.head.config import HeadConfig
-from smoldiff.head.model import DiffusionHead, Encoded, normed
+from smoldiff.head.fused import Passed
+from smoldiff.head.model import DiffusionHead, normed
 from smoldiff.head.tables import Tables
 from smoldiff_kernels.slot_walk import Plain, Weights
 
@@ -54,13 +55,13 @@ class Projected:
         self.bias_X = torch.cat(biases)
         self.weight_XR = (self.weight_XH.float() @ behind_HR.float()).to(self.weight_XH.dtype)
 
-    def plain(self, head: DiffusionHead, encoded: Encoded) -> Plain:
-        """Of a batch of one row."""
-        h_QH, lm_head_VH = encoded.h_BQH[0], self.tables.lm_head_VH
-        out_QD = head.out(h_QH)
-        if head.config.has_anchor:
-            query_Q = torch.arange(len(h_QH), device=h_QH.device)
-            out_QD = out_QD + head.anchored(encoded, torch.zeros_like(query_Q), query_Q)
+    def plain(self, head: DiffusionHead, passed: Passed) -> Plain:
+        h_QH, lm_head_VH = passed.h_QH, self.tables.lm_head_VH
+        out_DH = head.out.weight.T
+        if passed.anchored_QD is None:
+            out_QD = h_QH @ out_DH
+        else:
+            out_QD = torch.addmm(passed.anchored_QD, h_QH, out_DH)
         return Plain(
             functional.linear(out_QD.to(lm_head_VH.dtype), lm_head_VH),
             head.markov_state(h_QH),
