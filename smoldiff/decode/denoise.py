@@ -202,14 +202,14 @@ class _Chain:
         )
 
     def take_all(self, end: SlotEnd) -> None:
-        """Fill all positions that are left."""
-        for token_id, chance in zip(end.token_ids, end.chances, strict=False):
-            self._log_probs.append(None)
-            self._append(token_id, chance)
-        if not self.is_done:
-            self._log_probs.append(None)
-            self._chances.append(end.chances[len(end.token_ids)])
-            self.is_done = self._is_ended = True
+        """Fill all positions that are left. The walk on the device followed the automaton already."""
+        num = len(end.token_ids)
+        self._tokens += end.token_ids
+        self._chances += end.chances[:num]
+        if len(self._tokens) < self._num_positions:  # the chance of the end
+            self._chances.append(end.chances[num])
+        self._log_probs += [None] * (len(self._chances) - len(self._log_probs))
+        self.is_done, self._is_ended = True, end.is_ended
 
     def take(self, log_probs_V: NDArray[np.float32], chance: float | None) -> None:
         """Fill the position with the best token that may stand there, or end the slot.
