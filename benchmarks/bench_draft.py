@@ -30,7 +30,7 @@ from smoldiff.decode import denoise
 from smoldiff.decode.asked import OpenSlot, SlotQueries
 from smoldiff.decode.denoise import Denoiser
 from smoldiff.decode.graphed import Drafts, Graph
-from smoldiff.decode.side_by_side import walk
+from smoldiff.decode.side_by_side import context_of, walk
 from smoldiff.head.checkpoint import MLP_FACTOR
 from smoldiff.head.config import BaseFacts, HeadConfig, default_taps
 from smoldiff.head.inputs import SLOTS, Query
@@ -176,11 +176,13 @@ def parts(case: Case) -> dict[str, Callable[[], Any]]:
     memory, queries, starts = graph.inputs()
     passed = fused.encode(memory, queries)
     plain = projected.plain(case.head, passed)
-    tables = drafts.walk_tables
+    tables, context = drafts.walk_tables, context_of(memory)
     return {
         "head pass": lambda: fused.encode(memory, queries),
         "scoring": lambda: projected.plain(case.head, passed),
-        "slot decoding": lambda: walk(case.head, projected, plain, memory, starts, tables, *shapes),
+        "slot decoding": lambda: walk(
+            case.head, projected, plain, context, starts, tables, *shapes
+        ),
         "draft": graph.drafted,
     }
 

@@ -255,7 +255,6 @@ def slot_walk(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
         "num_stages": (2, 3, 4),
         "is_turning": (False, True),
         "merged_tokens": (512, 1024, 2048),
-        "block_readers": (16, 32, 64, 128),
         "choose_warps": (4, 8, 16),
     }
 

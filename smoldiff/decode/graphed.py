@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from smoldiff.decode.side_by_side import NO_TEXT, Starts, walk
+from smoldiff.decode.side_by_side import NO_TEXT, Starts, context_of, walk
 from smoldiff.decode.walk_tables import WalkTables
+from smoldiff.head.beside import Beside
 from smoldiff.head.fused import FusedHead
 from smoldiff.head.inputs import MAX_NAME_TOKENS, Queries, Query, stacked
 from smoldiff.head.memory import Memory
@@ -172,9 +173,12 @@ def drafted(
     starts: Starts,
 ) -> Tensor:
     """[2 P + 1, N] int32: tokens, the bits of their chances, and whether each slot ended."""
+    with Beside(memory.ids_BN.device) as beside:
+        context = context_of(memory)
     plain = projected.plain(head, fused.encode(memory, queries))
+    beside.join()
     shapes = (bucket.num_positions, bucket.num_classes, bucket.max_edges)
-    found = walk(head, projected, plain, memory, starts, walk_tables, *shapes)
+    found = walk(head, projected, plain, context, starts, walk_tables, *shapes)
     chance_bits_PN = found.chance_PN.float().contiguous().view(torch.int32)
     return torch.cat([found.token_PN.int(), chance_bits_PN, found.is_ended_N[None].int()])
 

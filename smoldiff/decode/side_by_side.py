@@ -12,14 +12,21 @@ from smoldiff.head.model import DiffusionHead
 from smoldiff.head.projected import Projected
 from smoldiff_kernels.slot_walk import NO_TEXT, Automata, Context, Plain, Starts, Walked, slot_walk
 
-__all__ = ["NO_TEXT", "Starts", "Walked", "walk"]
+__all__ = ["NO_TEXT", "Starts", "Walked", "context_of", "walk"]
+
+
+def context_of(memory: Memory) -> Context:
+    """The tokens that may be copied. Sorted here, where the device has other work meanwhile."""
+    ids_K = memory.ids_BN[0]
+    sorted_K, order_K = ids_K.sort()
+    return Context(ids_K, memory.copy_BNC[0], memory.lengths_B, (sorted_K, order_K))
 
 
 def walk(
     head: DiffusionHead,
     projected: Projected,
     plain: Plain,
-    memory: Memory,
+    context: Context,
     starts: Starts,
     tables: WalkTables,
     num_positions: int,
@@ -30,7 +37,7 @@ def walk(
     return slot_walk(
         plain,
         projected.weights(head),
-        Context(memory.ids_BN[0], memory.copy_BNC[0], memory.lengths_B),
+        context,
         Automata(tables.class_AV, tables.state_SX, tables.edge_EX),
         starts,
         num_positions=num_positions,

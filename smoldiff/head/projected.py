@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from smoldiff.head.beside import Beside
 from smoldiff.head.config import HeadConfig
 from smoldiff.head.fused import Passed
 from smoldiff.head.model import DiffusionHead, normed
@@ -57,16 +58,17 @@ class Projected:
 
     def plain(self, head: DiffusionHead, passed: Passed) -> Plain:
         h_QH, lm_head_VH = passed.h_QH, self.tables.lm_head_VH
+        with Beside(h_QH.device) as beside:
+            state_QR = head.markov_state(h_QH)
+            rest_QX = functional.linear(h_QH, self.weight_XH, self.bias_X)
         out_DH = head.out.weight.T
         if passed.anchored_QD is None:
             out_QD = h_QH @ out_DH
         else:
             out_QD = torch.addmm(passed.anchored_QD, h_QH, out_DH)
-        return Plain(
-            functional.linear(out_QD.to(lm_head_VH.dtype), lm_head_VH),
-            head.markov_state(h_QH),
-            functional.linear(h_QH, self.weight_XH, self.bias_X),
-        )
+        logits_QV = functional.linear(out_QD.to(lm_head_VH.dtype), lm_head_VH)
+        beside.join()
+        return Plain(logits_QV, state_QR, rest_QX)
 
     def weights(self, head: DiffusionHead) -> Weights:
         """What a walk reads at every step."""

@@ -78,7 +78,7 @@ def operands(N, P, Q, V, R, C, K, dtype=torch.float32, head_dtype=None, num_kind
             history_NM,
         ),
     )
-    return [type(one)(*(t.to(checks.DEVICE) for t in one)) for one in groups]
+    return [type(one)(*(t if t is None else t.to(checks.DEVICE) for t in one)) for one in groups]
 
 
 def walked(groups, num_positions, impl, has_confidence=False):
@@ -129,6 +129,15 @@ def test_in_half_precision_what_is_chosen_is_as_likely(shape, dtype, head_dtype)
     mine, other = ours.chance_PN[is_said_PN], exact.chance_PN[is_said_PN]
     torch.testing.assert_close(mine, other, rtol=2e-2, atol=1e-6)
     assert (ours.token_PN == exact.token_PN).float().mean() >= 0.8
+
+
+@pytest.mark.parametrize("impl", ["reference", "triton"])
+def test_a_context_that_is_sorted_before_changes_nothing(impl):
+    groups = operands(*SHAPES[1])
+    wanted = walked(groups, SHAPES[1][1], impl)
+    groups[2] = groups[2]._replace(by_id=tuple(groups[2].ids_K.sort()))
+    found = walked(groups, SHAPES[1][1], impl)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
 IMPLS = ["reference", "triton"]

@@ -41,7 +41,8 @@ def blocks(
     order_ptr,
     key_ptr,
     num_seen_ptr,
-    rest_ptr,
+    plain_rest_ptr,
+    weight_ptr,
     history_ptr,
     bonus_ptr,
     score_out_ptr,
@@ -91,10 +92,13 @@ def blocks(
             is_slot_N,
             ids_ptr,
             key_ptr,
-            rest_ptr,
+            plain_rest_ptr + row_N * NUM_READERS,
+            weight_ptr,
+            inner_ptr,
             history_ptr,
             bonus_ptr,
             scale,
+            RANK,
             NUM_READERS,
             MAX_MATCH,
             BLOCK_CONTEXT,
@@ -203,10 +207,13 @@ def _pointers(
     is_slot_N,
     ids_ptr,
     key_ptr,
-    rest_ptr,
+    plain_at_N,
+    weight_ptr,
+    inner_ptr,
     history_ptr,
     bonus_ptr,
     scale,
+    RANK: tl.constexpr,
     NUM_READERS: tl.constexpr,
     MAX_MATCH: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -221,10 +228,19 @@ def _pointers(
         is_c = (c_C < WIDTH)[None, :]
         key_at = key_ptr + order_K[:, None] * WIDTH + c_C[None, :]
         key_KC = tl.load(key_at, mask=is_token_K[:, None] & is_c, other=0.0)
-        query_at = rest_ptr + n_N[:, None] * NUM_READERS + c_C[None, :]
-        query_NC = tl.load(query_at, mask=is_slot_N[:, None] & is_c, other=0.0)
-        query_CN = query_NC.to(key_KC.dtype).T
-        score_KN = tl.dot(key_KC, query_CN, score_KN, input_precision="ieee")
+        plain_at = plain_at_N[None, :] + c_C[:, None]
+        is_in_CN = (c_C < WIDTH)[:, None] & is_slot_N[None, :]
+        query_CN = tl.load(plain_at, mask=is_in_CN, other=0.0).to(tl.float32)
+        for first in range(0, RANK, BLOCK_RANK):
+            r_R = first + tl.arange(0, BLOCK_RANK)
+            is_r = (r_R < RANK)[None, :]
+            weight_at = weight_ptr + c_C[:, None] * RANK + r_R[None, :]
+            weight_CR = tl.load(weight_at, mask=(c_C < WIDTH)[:, None] & is_r, other=0.0)
+            inner_at = inner_ptr + n_N[:, None] * RANK + r_R[None, :]
+            inner_NR = tl.load(inner_at, mask=is_slot_N[:, None] & is_r, other=0.0)
+            inner_RN = inner_NR.to(weight_CR.dtype).T
+            query_CN = tl.dot(weight_CR, inner_RN, query_CN, input_precision="ieee")
+        score_KN = tl.dot(key_KC, query_CN.to(key_KC.dtype), score_KN, input_precision="ieee")
     score_KN *= scale
     is_same_KN = is_token_K[:, None] & is_slot_N[None, :]
     for m in tl.static_range(MAX_MATCH):

@@ -10,7 +10,7 @@ import triton.language as tl
 
 from smoldiff_kernels.slot_walk.blocks import NO_TOKEN
 
-# Shapes: T blocks of the vocabulary, U of the context, K tokens of the context, D edges, X numbers of the rest, R rank,
+# Shapes: T blocks of the vocabulary, U of the context, K tokens of the context, D edges, R rank,
 # C classes.
 
 
@@ -25,7 +25,7 @@ def start(
     first_state_ptr,
     first_history_ptr,
     inner_ptr,
-    rest_ptr,
+    gates_ptr,
     allowed_ptr,
     plain_state_ptr,
     plain_rest_ptr,
@@ -40,7 +40,6 @@ def start(
     NUM_READERS: tl.constexpr,
     MAX_MATCH: tl.constexpr,
     BLOCK_R: tl.constexpr,
-    BLOCK_X: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
@@ -59,7 +58,7 @@ def start(
         tl.load(states_ptr + state * 3),
         tl.load(states_ptr + state * 3 + 1),
         inner_ptr,
-        rest_ptr,
+        gates_ptr,
         allowed_ptr,
         plain_state_ptr,
         plain_rest_ptr,
@@ -72,7 +71,6 @@ def start(
         RANK,
         NUM_READERS,
         BLOCK_R,
-        BLOCK_X,
         BLOCK_D,
         BLOCK_C,
     )
@@ -113,7 +111,7 @@ def choose(
     num_tokens,
     num_context_blocks,
     inner_ptr,
-    rest_ptr,
+    gates_ptr,
     allowed_ptr,
     plain_state_ptr,
     plain_rest_ptr,
@@ -128,7 +126,6 @@ def choose(
     NUM_READERS: tl.constexpr,
     MAX_MATCH: tl.constexpr,
     BLOCK_R: tl.constexpr,
-    BLOCK_X: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -145,9 +142,8 @@ def choose(
     state, automaton = tl.load(state_ptr + n), tl.load(automaton_ptr + n)
     first_edge, num_edges = tl.load(states_ptr + state * 3), tl.load(states_ptr + state * 3 + 1)
     accepts = tl.load(states_ptr + state * 3 + 2) != 0
-    rest_at = rest_ptr + n * NUM_READERS + NUM_READERS
-    copy, null = tl.sigmoid(tl.load(rest_at - 3)), tl.load(rest_at - 1)
-    sure = tl.load(rest_at - 2)
+    copy, sure = tl.sigmoid(tl.load(gates_ptr + n * 3)), tl.load(gates_ptr + n * 3 + 1)
+    null = tl.load(gates_ptr + n * 3 + 2)
 
     at = n * num_blocks
     best, token, lse = _merged(
@@ -198,7 +194,7 @@ def choose(
         next_edge,
         num_next,
         inner_ptr,
-        rest_ptr,
+        gates_ptr,
         allowed_ptr,
         plain_state_ptr,
         plain_rest_ptr,
@@ -211,7 +207,6 @@ def choose(
         RANK,
         NUM_READERS,
         BLOCK_R,
-        BLOCK_X,
         BLOCK_D,
         BLOCK_C,
     )
@@ -326,7 +321,7 @@ def _make_ready(
     first_edge,
     num_edges,
     inner_ptr,
-    rest_ptr,
+    gates_ptr,
     allowed_ptr,
     plain_state_ptr,
     plain_rest_ptr,
@@ -339,11 +334,11 @@ def _make_ready(
     RANK: tl.constexpr,
     NUM_READERS: tl.constexpr,
     BLOCK_R: tl.constexpr,
-    BLOCK_X: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """What a step reads of its slot: the classes that lead on to an accepted text, what the token in front adds, the rest."""
+    """What a step reads of its slot: the classes that lead on to an accepted text, what the token in front adds, the logits of
+    copying, of the confidence and of NULL."""
     allowed_ptr += n * num_classes
     for first in range(0, num_classes, BLOCK_C):
         c_C = first + tl.arange(0, BLOCK_C)
@@ -364,14 +359,11 @@ def _make_ready(
     moved_R = tl.load(before_at, mask=is_r, other=0.0)
     moved_R = moved_R + tl.load(plain_state_ptr + row * RANK + r_R, mask=is_r, other=0.0)
     wide_R = moved_R.to(tl.float32)
-    inner_R = (wide_R * tl.sigmoid(wide_R)).to(moved_R.dtype)
-    tl.store(inner_ptr + n * RANK + r_R, inner_R.to(inner_ptr.dtype.element_ty), mask=is_r)
+    inner_R = (wide_R * tl.sigmoid(wide_R)).to(moved_R.dtype).to(inner_ptr.dtype.element_ty)
+    tl.store(inner_ptr + n * RANK + r_R, inner_R, mask=is_r)
     inner_R = inner_R.to(tl.float32)
-    for first in range(0, NUM_READERS, BLOCK_X):
-        x_X = first + tl.arange(0, BLOCK_X)
-        is_x = x_X < NUM_READERS
-        weight_at = weight_ptr + x_X[:, None] * RANK + r_R[None, :]
-        weight_XR = tl.load(weight_at, mask=is_x[:, None] & is_r[None, :], other=0.0)
-        plain_X = tl.load(plain_rest_ptr + row * NUM_READERS + x_X, mask=is_x, other=0.0)
-        rest_X = plain_X.to(tl.float32) + tl.sum(weight_XR.to(tl.float32) * inner_R[None, :], 1)
-        tl.store(rest_ptr + n * NUM_READERS + x_X, rest_X, mask=is_x)
+    for gate in tl.static_range(3):
+        x = NUM_READERS - 3 + gate
+        weight_R = tl.load(weight_ptr + x * RANK + r_R, mask=is_r, other=0.0).to(tl.float32)
+        plain = tl.load(plain_rest_ptr + row * NUM_READERS + x).to(tl.float32)
+        tl.store(gates_ptr + n * 3 + gate, plain + tl.sum(weight_R * inner_R, 0))

@@ -38,15 +38,12 @@ class Tiles:
     """Every other step goes through the vocabulary from its end on: what was read last may still stand in the cache."""
     merged_tokens: int
     """Of the context, that a slot's program looks at together."""
-    block_readers: int
-    """Numbers of the rest that it computes together."""
     choose_warps: int
 
 
-# By counts, not yet by times: 1,002 blocks of 128 tokens for 132 multiprocessors, 48 KiB in flight in each of two programs.
-# Measured values belong here.
-TILES = Tiles(128, 64, 64, 4, 3, True, 2048, 32, 8)
-FLOAT32_TILES = Tiles(64, 32, 32, 4, 2, True, 2048, 32, 8)
+# The fastest on one H200 of one knob after the other, at 16 slots, 128,256 tokens and 256 numbers; 1 to 5% between most.
+TILES = Tiles(128, 64, 64, 4, 3, True, 2048, 8)
+FLOAT32_TILES = Tiles(64, 32, 32, 4, 2, True, 2048, 8)
 MERGED_BLOCKS = 1024
 """Blocks of the vocabulary that a slot's program looks at together."""
 EDGES = 64
@@ -87,7 +84,7 @@ def slot_walk_triton(
     row_N, automaton_N, first_state_N, left_N, first_history_NM = (t.contiguous() for t in starts)
     ids_K, key_KC = context.ids_K.contiguous(), context.key_KC.contiguous()
     # Equal tokens stand next to each other.
-    sorted_K, order_K = ids_K.sort()
+    sorted_K, order_K = ids_K.sort() if context.by_id is None else context.by_id
 
     def floats(*shape: int) -> Tensor:
         return torch.empty(shape, device=device)
@@ -95,7 +92,7 @@ def slot_walk_triton(
     # What a step leaves for the next one.
     state_N, history_NM = torch.empty_like(first_state_N), torch.empty_like(first_history_NM)
     inner_NR = torch.empty(num_slots, rank, dtype=plain.logits_QV.dtype, device=device)
-    rest_NX = floats(num_slots, num_readers)
+    gates_N3 = floats(num_slots, 3)
     is_allowed_NC = torch.empty(num_slots, num_classes, dtype=torch.uint8, device=device)
     ended_N = is_ended_N.view(torch.uint8)
     # What its blocks leave for its choice.
@@ -107,7 +104,7 @@ def slot_walk_triton(
     slots = (automaton_N, state_N, row_N, left_N, history_NM, ended_N)
     ready = (
         inner_NR,
-        rest_NX,
+        gates_N3,
         is_allowed_NC,
         plain.state_QR,
         plain.rest_QX,
@@ -126,7 +123,6 @@ def slot_walk_triton(
     }
     cuts = {
         "BLOCK_R": triton.next_power_of_2(rank),
-        "BLOCK_X": tiles.block_readers,
         "BLOCK_D": EDGES,
         "BLOCK_C": min(1024, triton.next_power_of_2(num_classes)),
     }
@@ -158,7 +154,8 @@ def slot_walk_triton(
                 order_K,
                 key_KC,
                 context.num_seen_1,
-                rest_NX,
+                plain.rest_QX,
+                weights.weight_XR,
                 history_NM,
                 weights.bonus_M,
                 score_NK,

@@ -44,6 +44,8 @@ class Context(NamedTuple):
     key_KC: Tensor
     num_seen_1: Tensor
     """int64: behind as many tokens, at least one, nothing is pointed at."""
+    by_id: tuple[Tensor, Tensor] | None = None
+    """What `ids_K.sort()` gives: who has other work for the device meanwhile sorts before. None: sorted in the walk."""
 
 
 class Automata(NamedTuple):

@@ -46,7 +46,8 @@ def slot_walk_reference(
     steps = []
     for row_N, left_N in zip(row_PN, left_PN, strict=True):
         inner_NR = functional.silu(weights.before_VR[history_NM[:, 0]] + plain.state_QR[row_N])
-        rest_NX = plain.rest_QX[row_N].float() + inner_NR.float() @ weights.weight_XR.float().T
+        inner_NR = inner_NR.to(plain.logits_QV.dtype).float()
+        rest_NX = plain.rest_QX[row_N].float() + inner_NR @ weights.weight_XR.float().T
         copy_N1, null_N = rest_NX[:, -3:-2].sigmoid(), rest_NX[:, -1]
         # The classes whose tokens lead on to an accepted text.
         first_N, num_edges_N, accepts_N = automata.state_SX[state_N].unbind(1)
@@ -59,8 +60,7 @@ def slot_walk_reference(
         is_allowed_NC[:, 0] = False  # of no edge, and what is no way was written there
         is_allowed_NV = is_allowed_NC.gather(1, class_NV)
         # Of all tokens, the best logit. One that was seen is likelier than its logit says, and stands among the copies.
-        low_NR = inner_NR.to(plain.logits_QV.dtype).float()
-        logits_NV = plain.logits_QV[row_N].float() + low_NR @ table_RV
+        logits_NV = plain.logits_QV[row_N].float() + inner_NR @ table_RV
         lse_N = torch.cat([logits_NV, null_N[:, None]], 1).logsumexp(1)
         logit_N, token_N = logits_NV.masked_fill(~is_allowed_NV, -torch.inf).max(1)
         token_N = torch.where(logit_N > -torch.inf, token_N, NULL)
