@@ -22,8 +22,9 @@ from smoldiff.decode.walk_tables import WalkTables
 from smoldiff.head.fused import FusedHead
 from smoldiff.head.inputs import MAX_NAME_TOKENS, Queries, Query, stacked
 from smoldiff.head.memory import Memory
-from smoldiff.head.model import MAX_MATCH, DiffusionHead
+from smoldiff.head.model import DiffusionHead
 from smoldiff.head.projected import Projected, can_be_projected
+from smoldiff.head.readings import MAX_MATCH
 from smoldiff.head.tables import Tables
 from smoldiff.template.automaton import TokenAutomaton
 
