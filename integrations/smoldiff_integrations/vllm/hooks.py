@@ -68,7 +68,10 @@ def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
 
 
 def share_memory(worker_class: type, proposer_class: type) -> bool:
-    """Let the proposer have a part of what a GPU has left for the KV cache; False where the worker has no such method."""
+    """Let the proposer have a part of what a GPU has left for the KV cache; False where the worker has no such method.
+
+    A cache whose size is configured stays as it is.
+    """
     method = vars(worker_class).get("determine_available_memory")
     if method is None or not _takes(method, ("self",)):
         return False
@@ -83,7 +86,8 @@ def _sharing(method: Callable[..., Any], proposer_class: type) -> Callable[..., 
     def determine_available_memory(self: Any) -> int:
         num_bytes = int(method(self))
         drafter = getattr(self.model_runner, "drafter", None)
-        if isinstance(drafter, proposer_class):
+        is_fixed = bool(self.cache_config.kv_cache_memory_bytes)
+        if isinstance(drafter, proposer_class) and not is_fixed:
             num_bytes -= drafter.reserve(num_bytes, self.get_kv_cache_spec())  # type: ignore[attr-defined]
         return num_bytes
 

@@ -124,9 +124,10 @@ class Proposer:
     def reserve(self, num_bytes: int, specs: Mapping[str, Any]) -> int:
         """Room for the states of as many tokens as the KV cache has room for beside them.
 
-        specs: vLLM's KVCacheSpec of each layer.
+        specs: vLLM's KVCacheSpec of each layer. Where they differ there are several groups of layers, and no head.
         """
-        if self._batch is None or self._batch.head is None or not self._is_first_rank:
+        has_groups = len({repr(spec) for spec in specs.values()}) > 1
+        if self._batch is None or self._batch.head is None or has_groups or not self._is_first_rank:
             return 0
         config = self._batch.head.head.config
         width = len(config.taps) * config.base.hidden_size

@@ -102,10 +102,11 @@ def test_a_method_with_another_signature_is_named_and_not_touched(runner_class):
     assert install(runner_class, Proposer) == ("execute_model", "_sample")
 
 
-def worker_with(drafter):
+def worker_with(drafter, kv_cache_memory_bytes=None):
     class Worker:
         def __init__(self):
             self.model_runner = SimpleNamespace(drafter=drafter)
+            self.cache_config = SimpleNamespace(kv_cache_memory_bytes=kv_cache_memory_bytes)
 
         def determine_available_memory(self):
             return 1000
@@ -117,8 +118,12 @@ def worker_with(drafter):
 
 
 def test_the_drafter_gets_its_part_of_the_memory_once():
-    for drafter, left in ((Proposer(), 750), (None, 1000)):
-        worker_class = worker_with(drafter)
+    for drafter, fixed, left in (
+        (Proposer(), None, 750),
+        (None, None, 1000),
+        (Proposer(), 1000, 1000),
+    ):
+        worker_class = worker_with(drafter, fixed)
         assert share_memory(worker_class, Proposer)
         assert share_memory(worker_class, Proposer)
         assert worker_class().determine_available_memory() == left

@@ -33,3 +33,6 @@ def test_without_a_head_nothing_is_reserved():
     assert proposer_with(None).reserve(2**20, specs) == 0
     head = head_of(5, 64, torch.float32)
     assert proposer_with(head, is_first_rank=False).reserve(2**20, specs) == 0
+    assert proposer_with(head).reserve(2**20, specs) > 0
+    specs["1"] = SimpleNamespace(page_size_bytes=512, block_size=16)  # layers of two kinds
+    assert proposer_with(head).reserve(2**20, specs) == 0
