@@ -19,7 +19,8 @@ from transformers import (
 from smoldiff.decode.model import Model
 from smoldiff.head.inputs import SLOTS, Queries, Query
 from smoldiff.head.memory import Memory
-from smoldiff.head.model import MAX_MATCH, DiffusionHead, Rows, Scores
+from smoldiff.head.model import DiffusionHead
+from smoldiff.head.readings import MAX_MATCH, Rows, Scores
 from smoldiff.head.taps import Taps
 from smoldiff.template.template import MASK
 

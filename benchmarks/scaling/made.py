@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, SmolLM3Config
 
 from smoldiff.head.inputs import DECISIONS, KINDS, MAX_NAME_TOKENS, NO_TOKEN, SLOTS, Query
-from smoldiff.head.model import MAX_MATCH, DiffusionHead
+from smoldiff.head.model import DiffusionHead
+from smoldiff.head.readings import MAX_MATCH
 from smoldiff.head.tool_guess import NUM_QUERY_TOKENS, NUM_TOOL_TOKENS
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.template.template import MASK

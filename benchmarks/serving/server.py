@@ -77,7 +77,7 @@ def read_samples(page: str) -> dict[tuple[str, Labels], float]:
 
 def with_drafts(model: str, *arguments: str) -> list[str]:
     """The command of a server that drafts."""
-    return [str(Path(sys.executable).with_name("smoldiff")), "serve", model, *arguments]
+    return [sys.executable, "-m", "smoldiff", "serve", model, *arguments]
 
 
 def without_drafts(model: str, *arguments: str) -> list[str]:

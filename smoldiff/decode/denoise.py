@@ -22,7 +22,8 @@ from smoldiff.decode.graphed import Drafts, SlotEnd, SlotStart, serves
 from smoldiff.decode.walking import Walker
 from smoldiff.head.inputs import NO_TOKEN, Queries, Query
 from smoldiff.head.memory import Memory
-from smoldiff.head.model import MAX_MATCH, DiffusionHead, Encoded, Rows
+from smoldiff.head.model import DiffusionHead, Encoded
+from smoldiff.head.readings import MAX_MATCH, Rows
 from smoldiff.head.tables import Tables
 from smoldiff.template.automaton import TokenAutomaton
 from smoldiff.template.languages import slot_automaton

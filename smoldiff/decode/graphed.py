@@ -23,8 +23,9 @@ from smoldiff.head.beside import Beside
 from smoldiff.head.fused import FusedHead
 from smoldiff.head.inputs import MAX_NAME_TOKENS, Queries, Query, stacked
 from smoldiff.head.memory import Memory
-from smoldiff.head.model import MAX_MATCH, DiffusionHead
+from smoldiff.head.model import DiffusionHead
 from smoldiff.head.projected import Projected, can_be_projected
+from smoldiff.head.readings import MAX_MATCH
 from smoldiff.head.tables import Tables
 from smoldiff.template.automaton import TokenAutomaton
 
@@ -137,10 +138,11 @@ class Drafts:
         graph = self._graph(head, bucket, memory)
         self.num_cold += not graph.is_warm
         graph.take(memory, queries)
-        graph.start(
+        rows = [
             (slot.query, place.number, place.first_state + slot.state, slot.num_left, *slot.history)
             for slot, place in zip(slots, places, strict=True)
-        )
+        ]
+        graph.start(rows)
         return graph.run()[: len(slots)]
 
     def _graph(self, head: DiffusionHead, bucket: Bucket, like: Memory) -> Graph:
@@ -214,12 +216,11 @@ class Graph:
             self._host[name][:] = _FILLING.get(name, 0)
             self._host[name][:, : len(queries)] = array_1Q
 
-    def start(self, rows: Any) -> None:
+    def start(self, rows: Sequence[Sequence[int]]) -> None:
         """Say where the slots begin: integers in the order of `Starts`."""
         starts = self._host["starts_NX"]
         starts[:] = 0  # no position left: nothing to do
-        for n, row in enumerate(rows):
-            starts[n] = row
+        starts[: len(rows)] = rows
 
     def run(self) -> list[SlotEnd]:
         """The texts of all slots of the bucket. Waits for the device.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -100,35 +101,35 @@ class Queries:
 def stacked(rows: Sequence[Sequence[Query]]) -> dict[str, NDArray[Any]]:
     """The arrays of `Queries`, by field name."""
     shape = (len(rows), max([1, *map(len, rows)]))
-    plain = np.zeros((7, *shape), dtype=np.int64)
-    plain[6] = MASK
-    is_fed = np.zeros(shape, dtype=bool)
+    plain = np.zeros((len(_NUMBERS), *shape), dtype=np.int64)
+    plain[_NUMBERS.index("token_id")] = MASK
     names = np.full((*shape, MAX_NAME_TOKENS), NO_TOKEN, dtype=np.int64)
     for b, row in enumerate(rows):
-        if not row:
-            continue
-        plain[:, b, : len(row)] = np.array(
-            [
-                (
-                    one.block,
-                    one.kind,
-                    one.anchor,
-                    min(one.offset, MAX_OFFSET - 1),
-                    one.place,
-                    min(one.index, MAX_INDEX - 1),
-                    one.token_id,
-                )
-                for one in row
-            ]
-        ).T
-        is_fed[b, : len(row)] = [one.is_fed for one in row]
-        names[b, : len(row)] = [
-            one.names + (NO_TOKEN,) * (MAX_NAME_TOKENS - len(one.names)) for one in row
-        ]
-    keys = ("block_BQ", "kind_BQ", "anchor_BQ", "offset_BQ", "place_BQ", "index_BQ", "token_BQ")
+        if row:
+            plain[:, b, : len(row)] = np.array([*map(_numbers_of, row)], dtype=np.int64).T
+            names[b, : len(row)] = _names(row)
+    block, kind, anchor, offset, place, index, token, is_fed = plain
     return {
-        **dict(zip(keys, plain, strict=True)),
-        "is_fed_BQ": is_fed,
+        "block_BQ": block,
+        "kind_BQ": kind,
+        "anchor_BQ": anchor,
+        "offset_BQ": np.minimum(offset, MAX_OFFSET - 1),
+        "place_BQ": place,
+        "index_BQ": np.minimum(index, MAX_INDEX - 1),
+        "token_BQ": token,
+        "is_fed_BQ": is_fed != 0,
         "names_BQL": names,
         "moment_BQ": np.zeros(shape, dtype=np.int64),
     }
+
+
+_NUMBERS = ("block", "kind", "anchor", "offset", "place", "index", "token_id", "is_fed")
+_numbers_of = attrgetter(*_NUMBERS)
+
+
+def _names(row: Sequence[Query]) -> NDArray[np.int64]:
+    """[Q, L]. The positions of a slot share a name, so each name is written once."""
+    numbers: dict[tuple[int, ...], int] = {}
+    number_Q = [numbers.setdefault(one.names, len(numbers)) for one in row]
+    padded = [name + (NO_TOKEN,) * (MAX_NAME_TOKENS - len(name)) for name in numbers]
+    return np.array(padded, dtype=np.int64)[number_Q]

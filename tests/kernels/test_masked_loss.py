@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smoldiff.head.model import Scores
+from smoldiff.head.readings import Scores
 from smoldiff_kernels.masked_loss import Impl, LogProbs, masked_log_probs, masked_loss
 from smoldiff_training.head.loss import variation
 

@@ -166,9 +166,8 @@ def test_main_ends_with_status_2_and_one_line_for_our_errors(tools, monkeypatch,
 def test_the_program_ends_with_status_2_and_one_line(tmp_path):
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object", "minProperties": -1}')
-    code = "from smoldiff.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "explain", str(schema)],
+        [sys.executable, "-m", "smoldiff", "explain", str(schema)],
         capture_output=True,
         text=True,
         check=False,

@@ -11,6 +11,11 @@ from torch import Tensor
 # Shapes: N tokens of a step, L tokens of a request, S states of a token (layers times hidden size), M slots.
 
 
+def bytes_a_token(width: int, dtype: torch.dtype) -> int:
+    """What a table keeps for each slot: its states, and that they were written."""
+    return width * dtype.itemsize + 1
+
+
 class FeatureTable:
     """States by KV slot."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -42,6 +42,9 @@ class Drafts(Protocol):
     def look(self, logits_LV: Tensor | None) -> None:
         """The logits of a step, about to be sampled from."""
 
+    def reserve(self, num_bytes: int, specs: Mapping[str, Any]) -> int:
+        """How much of the memory for a KV cache of these layers it needs for itself."""
+
     def begin(self, runner: Any, *step: Any) -> None:
         """A step is over: what `propose_draft_token_ids` was called with. `propose` comes next."""
 
@@ -62,6 +65,33 @@ def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
         elif not _is_ours(method):
             setattr(runner_class, name, _marked(method, wrap(method, proposer_class)))
     return tuple(missing)
+
+
+def share_memory(worker_class: type, proposer_class: type) -> bool:
+    """Let the proposer have a part of what a GPU has left for the KV cache; False where the worker has no such method.
+
+    A cache whose size is configured stays as it is.
+    """
+    method = vars(worker_class).get("determine_available_memory")
+    if method is None or not _takes(method, ("self",)):
+        return False
+    if not _is_ours(method):
+        worker_class.determine_available_memory = _marked(  # type: ignore[attr-defined]
+            method, _sharing(method, proposer_class)
+        )
+    return True
+
+
+def _sharing(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def determine_available_memory(self: Any) -> int:
+        num_bytes = int(method(self))
+        drafter = getattr(self.model_runner, "drafter", None)
+        is_fixed = bool(self.cache_config.kv_cache_memory_bytes)
+        if isinstance(drafter, proposer_class) and not is_fixed:
+            num_bytes -= drafter.reserve(num_bytes, self.get_kv_cache_spec())  # type: ignore[attr-defined]
+        return num_bytes
+
+    return determine_available_memory
 
 
 def _takes(method: Callable[..., Any], parameters: tuple[str, ...] | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from packaging.version import Version
@@ -18,8 +18,9 @@ from smoldiff_integrations.vllm.batch import BatchDrafts
 from smoldiff_integrations.vllm.context import Step
 from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.cpu import mend_expansion
+from smoldiff_integrations.vllm.features import bytes_a_token
 from smoldiff_integrations.vllm.head import head_folder, load_head, ready_head
-from smoldiff_integrations.vllm.hooks import install
+from smoldiff_integrations.vllm.hooks import install, share_memory
 from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.schema import styles_of
 
@@ -38,6 +39,7 @@ class Proposer:
     def __init__(self, vllm_config: Any) -> None:
         """Raises RequestError for wrong options; whatever else goes wrong, the server starts."""
         from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+        from vllm.v1.worker.gpu_worker import Worker
 
         options = read_options(vllm_config.additional_config)
         self._runner: Any = None
@@ -48,6 +50,7 @@ class Proposer:
         self._head: DiffusionHead | None = None
         self._batch: BatchDrafts | None = None
         missing = install(GPUModelRunner, Proposer)
+        share_memory(Worker, Proposer)
         if missing:
             log.warning("smoldiff: this vLLM has other methods %s", ", ".join(missing))
         mend_expansion()
@@ -117,6 +120,22 @@ class Proposer:
             if self._runner is not None:
                 self._runner.use_aux_hidden_state_outputs = False
             batch.drop_head(reason)
+
+    def reserve(self, num_bytes: int, specs: Mapping[str, Any]) -> int:
+        """Room for the states of as many tokens as the KV cache has room for beside them.
+
+        specs: vLLM's KVCacheSpec of each layer. Where they differ there are several groups of layers, and no head.
+        """
+        has_groups = len({repr(spec) for spec in specs.values()}) > 1
+        if self._batch is None or self._batch.head is None or has_groups or not self._is_first_rank:
+            return 0
+        config = self._batch.head.head.config
+        width = len(config.taps) * config.base.hidden_size
+        own = bytes_a_token(width, self._batch.head.tables.embedding_VH.dtype)
+        cache = sum(spec.page_size_bytes / spec.block_size for spec in specs.values())
+        reserved = int(num_bytes * own / (own + cache))
+        log.info("smoldiff keeps hidden states in %.2f GiB beside the KV cache", reserved / 2**30)
+        return reserved
 
     def start(self) -> None:
         """A step begins."""

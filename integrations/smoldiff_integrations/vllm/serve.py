@@ -22,8 +22,7 @@ PROPOSER = "smoldiff_integrations.vllm.proposer.Proposer"
 MAX_DRAFT_TOKENS = 64
 STRUCTURED_OUTPUTS = {"backend": "xgrammar", "disable_any_whitespace": True}
 """Where whitespace is free a small model may write nothing else, and structure cannot be drafted far."""
-SERVER = "vllm.entrypoints.openai.api_server"
-"""Run as a module: the command `vllm` reads metadata of a distribution of that name, which the build for CPUs lacks."""
+SERVER = "smoldiff_integrations.vllm.server"
 
 
 def speculative_config() -> dict[str, Any]:

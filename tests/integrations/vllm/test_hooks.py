@@ -1,8 +1,10 @@
 """Hooks tell the proposer what it needs, once, and leave a runner alone that has other methods or another drafter."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from smoldiff_integrations.vllm.hooks import install
+from smoldiff_integrations.vllm.hooks import install, share_memory
 
 
 class Proposer:
@@ -17,6 +19,9 @@ class Proposer:
 
     def look(self, logits_RV):
         self.seen.append(("look", logits_RV))
+
+    def reserve(self, num_bytes, specs):
+        return num_bytes // specs["layer"]
 
     def begin(self, runner, *step):
         self.seen.append(("begin", len(step)))
@@ -95,3 +100,40 @@ def test_a_method_with_another_signature_is_named_and_not_touched(runner_class):
     assert runner_class._sample is other
     del runner_class.execute_model
     assert install(runner_class, Proposer) == ("execute_model", "_sample")
+
+
+def worker_with(drafter, kv_cache_memory_bytes=None):
+    class Worker:
+        def __init__(self):
+            self.model_runner = SimpleNamespace(drafter=drafter)
+            self.cache_config = SimpleNamespace(kv_cache_memory_bytes=kv_cache_memory_bytes)
+
+        def determine_available_memory(self):
+            return 1000
+
+        def get_kv_cache_spec(self):
+            return {"layer": 4}
+
+    return Worker
+
+
+def test_the_drafter_gets_its_part_of_the_memory_once():
+    for drafter, fixed, left in (
+        (Proposer(), None, 750),
+        (None, None, 1000),
+        (Proposer(), 1000, 1000),
+    ):
+        worker_class = worker_with(drafter, fixed)
+        assert share_memory(worker_class, Proposer)
+        assert share_memory(worker_class, Proposer)
+        assert worker_class().determine_available_memory() == left
+
+
+def test_a_worker_with_another_method_is_left_alone():
+    class Worker:
+        def determine_available_memory(self, more):
+            return more
+
+    assert not share_memory(Worker, Proposer)
+    assert not share_memory(type("Empty", (), {}), Proposer)
+    assert Worker().determine_available_memory(3) == 3

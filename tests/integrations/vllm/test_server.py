@@ -112,7 +112,8 @@ def plain(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(plain, tmp_path_factory):
     log = tmp_path_factory.mktemp("drafts") / "server.log"
-    with serving(with_drafts(MODEL, *FLAGS, *ONE_PROCESS), log) as server:
+    statistics = ("--per-request-spec-decode-metrics", "summary")
+    with serving(with_drafts(MODEL, *FLAGS, *ONE_PROCESS, *statistics), log) as server:
         yield server
         assert "a fault of the drafter" not in log.read_text()
 
@@ -232,9 +233,18 @@ def test_drafts_are_counted_by_drafter_and_slot_type(server):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two ranks need two cores")
+def test_an_answer_says_what_its_drafts_brought(client):
+    request = {k: v for k, v in REQUESTS[0].items() if k != "name"}
+    answer = client.chat.completions.create(model=MODEL, temperature=0, **request)
+    found = answer.metrics["speculative_decoding"]
+    print(f"\n{found}")
+    assert found["mean_acceptance_length"] > 2
+
+
 def test_two_ranks_say_the_same(plain, tmp_path):
     cores = sorted(os.sched_getaffinity(0))[:2]
     bind = {"VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)), "OMP_NUM_THREADS": "1"}
+    bind["VLLM_PLUGINS"] = "none"  # as where no metadata names the entry point
     command = with_drafts(MODEL, *FLAGS, "--tensor-parallel-size", "2")
     with serving(command, tmp_path / "server.log", bind) as server:
         client = client_of(server)

@@ -23,7 +23,7 @@ from strategies import easy_schemas
 from smoldiff.decode.gate import read_value
 from smoldiff.errors import SchemaError
 from smoldiff.head.inputs import NO_TOKEN
-from smoldiff.head.model import MAX_MATCH, Rows
+from smoldiff.head.readings import MAX_MATCH, Rows
 from smoldiff.scaffold.compile import compile_schema
 from smoldiff.template.template import MASK
 

@@ -32,7 +32,8 @@ from smoldiff.head.inputs import (
     NO_TOKEN,
     Queries,
 )
-from smoldiff.head.model import MAX_MATCH, DiffusionHead, Rows, matched, mixed
+from smoldiff.head.model import DiffusionHead
+from smoldiff.head.readings import MAX_MATCH, Rows, matched, mixed
 from smoldiff.head.taps import Taps
 
 TEXT = [5, 9, 2, 200, 17, 40, 9, 2, 31]

@@ -11,7 +11,7 @@ from made_targets import ANSWERS, MAIL, PING, TOOLS, TRIP, made_target, made_tar
 
 from smoldiff.decode.asked import name_ids
 from smoldiff.head.inputs import DECISIONS, KINDS, NO_TOKEN, SLOTS
-from smoldiff.head.model import MAX_MATCH
+from smoldiff.head.readings import MAX_MATCH
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.schema.pointers import steps
 from smoldiff.template.template import MASK

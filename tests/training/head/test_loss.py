@@ -11,7 +11,8 @@ from torch import nn
 
 from smoldiff.decode.denoise import Denoiser
 from smoldiff.head.inputs import Queries
-from smoldiff.head.model import DiffusionHead, Rows
+from smoldiff.head.model import DiffusionHead
+from smoldiff.head.readings import Rows
 from smoldiff.head.taps import Taps
 from smoldiff.scaffold.answer import CallStyle
 from smoldiff.template.template import MASK

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from smoldiff.head.inputs import NO_TOKEN, stacked
-from smoldiff.head.model import MAX_MATCH
+from smoldiff.head.readings import MAX_MATCH
 from smoldiff.head.tool_guess import NUM_QUERY_TOKENS, NUM_TOOL_TOKENS
 from smoldiff_training.data.targets import Target
 from smoldiff_training.head.examples import IGNORED, NO_GROUP, Example

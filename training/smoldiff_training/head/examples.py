@@ -26,7 +26,7 @@ from smoldiff.decode.sketch import sketch, sketch_draft
 from smoldiff.decode.tool_guessing import guess_arrays
 from smoldiff.errors import SmoldiffError
 from smoldiff.head.inputs import NO_TOKEN, Query
-from smoldiff.head.model import MAX_MATCH
+from smoldiff.head.readings import MAX_MATCH
 from smoldiff.scaffold.cost import Costs
 from smoldiff.scaffold.cursor import Choices, Gap, NotAPrefix, Remainder
 from smoldiff.scaffold.pieces import Repeat, Slot

@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from smoldiff.head.inputs import Queries
 from smoldiff.head.memory import Memory, sees
-from smoldiff.head.model import LEAST_P, DiffusionHead, Encoded, Readings, Rows, mixed
+from smoldiff.head.model import DiffusionHead, Encoded
+from smoldiff.head.readings import LEAST_P, Readings, Rows, mixed
 from smoldiff.head.tables import Tables
 from smoldiff.head.taps import Taps
 from smoldiff_kernels.masked_loss import LogProbs, masked_log_probs

@@ -1,0 +1,5 @@
+"""`python -m smoldiff` is the command `smoldiff`."""
+
+from smoldiff.cli import main
+
+main()
