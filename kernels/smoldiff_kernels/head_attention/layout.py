@@ -30,6 +30,11 @@ class Layout(NamedTuple):
     scale: float
 
     @property
+    def has_lengths(self) -> bool:
+        """Whether rows may differ in length."""
+        return self.template_lengths is not None or self.context_lengths is not None
+
+    @property
     def has_groups(self) -> bool:
         return self.context_group is not None or self.template_group is not None
 
