@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from smoldiff_kernels.head_attention.auto import chosen
 from smoldiff_kernels.head_attention.configs import device_of
-from smoldiff_kernels.head_attention.layout import checked_layout
+from smoldiff_kernels.head_attention.layout import checked_layout, needs_gradient
 
 # Shapes: B rows, T template positions of each, S of all rows, C context tokens of each, N of all rows, A query heads,
 # G key/value heads, E head width.
@@ -86,9 +85,8 @@ def head_attention(
         from smoldiff_kernels.head_attention.kernel import work_of
 
         tensors = (q, *context, *template)
-        has_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-        work = work_of(tensors, layout)
-        impl = chosen(work, device_of(q.device), layout.has_lengths, has_gradient)
+        work, device = work_of(tensors, layout), device_of(q.device)
+        impl = chosen(work, device, layout.has_lengths, needs_gradient(tensors))
     if impl == "triton":
         from smoldiff_kernels.head_attention.kernel import head_attention_triton
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from smoldiff_kernels.head_attention.configs import FULL, Device, Work, cdiv
+from smoldiff_kernels.head_attention.configs import Device, Work
 
 MIN_QUERIES = 1024
 """Positions of a row times query heads of a key/value head, from which SDPA is faster on a full GPU."""
@@ -26,7 +26,5 @@ def chosen(
 ) -> Literal["triton", "sdpa"]:
     """For a call on a GPU."""
     is_plain = not (has_lengths or work.has_groups or has_gradient or work.is_float32)
-    num_programs = work.num_pairs * cdiv(work.num_queries, ROWS_A_PROGRAM)
-    is_full = num_programs >= FULL * device.num_sms
-    has_many = work.num_queries >= MIN_QUERIES
-    return "sdpa" if device.is_hopper and is_plain and is_full and has_many else "triton"
+    has_many = work.num_queries >= MIN_QUERIES and work.fills(ROWS_A_PROGRAM, device)
+    return "sdpa" if device.is_hopper and is_plain and has_many else "triton"

@@ -39,6 +39,11 @@ class Layout(NamedTuple):
         return self.context_group is not None or self.template_group is not None
 
 
+def needs_gradient(tensors: tuple[Tensor, ...]) -> bool:
+    """Whether a backward pass may follow."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
 def checked_layout(
     q: Tensor,
     context: tuple[Tensor, Tensor],
