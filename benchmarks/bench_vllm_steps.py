@@ -42,8 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with spawning.Pool(1) as pool:
             rows += pool.apply(measured, (args, graphs))
         Console(stderr=True).print(f"{graphs}: done")
+        if args.out:  # what was measured is kept if a later engine does not start
+            write_lines(json_lines(rows), args.out)
     Console(stderr=True, width=args.width).print(table(rows))
-    write_lines(json_lines(rows), args.out)
+    if not args.out:
+        write_lines(json_lines(rows), None)
 
 
 def measured(args: argparse.Namespace, graphs: str) -> list[dict[str, Any]]:

@@ -154,17 +154,14 @@ def _attention_inputs(size: tuple[int, int, int], num: int, device: torch.device
 def _attention_forward(
     size: tuple[int, int, int], is_small: bool, device: torch.device, limit: int
 ) -> Sweep:
-    from smoldiff_kernels.head_attention.configs import Tiles, cdiv, device_of, forward_plan
+    from smoldiff_kernels.head_attention.configs import Tiles, device_of, forward_plan
     from smoldiff_kernels.head_attention.kernel import forward, work_of
 
     b, t, c = size
     work = work_of(*_attention_inputs(size, 1, device)[0])
     tiles, tiles_per_split = forward_plan(work, device_of(device))
 
-    def num_tiles(block_n: int) -> int:
-        return sum(cdiv(num, block_n) for num in work.num_keys)
-
-    splits = cdiv(num_tiles(tiles.block_n), tiles_per_split) if tiles_per_split else 1
+    splits = work.num_splits(tiles.block_n, tiles_per_split)
     own = {**tiles._asdict(), "num_splits": splits}
     near = {splits, 1, splits // 2, splits * 2, splits * 3 // 2} - {0}
 
@@ -172,8 +169,7 @@ def _attention_forward(
         return forward(tensors, layout, False, plan)[0]
 
     def plan(num_splits: int, **knobs: Any) -> Any:
-        per_split = cdiv(num_tiles(knobs["block_n"]), num_splits) if num_splits > 1 else 0
-        return Tiles(**knobs), per_split
+        return Tiles(**knobs), work.tiles_per_split(knobs["block_n"], num_splits)
 
     def make(num: int, device: torch.device) -> Callable[[Knobs], Work]:
         return _by_knobs(run, _attention_inputs(size, num, device), plan)
@@ -188,7 +184,7 @@ def _attention_backward(
     size: tuple[int, int, int], of: int, is_small: bool, device: torch.device, limit: int
 ) -> Sweep:
     """of: 0 the gradient of the queries, 1 that of keys and values, whose time has the other one's in it."""
-    from smoldiff_kernels.head_attention.configs import Tiles, cdiv, device_of, gradient_plan
+    from smoldiff_kernels.head_attention.configs import Tiles, device_of, gradient_plan
     from smoldiff_kernels.head_attention.kernel import backward, forward, work_of
 
     b, t, c = size
@@ -199,11 +195,8 @@ def _attention_backward(
     def plan(num_splits: int = 1, **knobs: Any) -> Any:
         if of == 1:
             return table._replace(for_keys=Tiles(**knobs))
-        per_split = cdiv(num_tiles(knobs["block_n"]), num_splits) if num_splits > 1 else 0
+        per_split = work.tiles_per_split(knobs["block_n"], num_splits)
         return table._replace(for_queries=Tiles(**knobs), tiles_per_split=per_split)
-
-    def num_tiles(block_n: int) -> int:
-        return sum(cdiv(num, block_n) for num in work.num_keys)
 
     def run(*arguments: Any) -> Any:
         *arguments, plan = arguments
@@ -218,8 +211,7 @@ def _attention_backward(
 
     choices: dict[str, Sequence[Any]] = {**_attention_choices(own), "has_descriptors": (False,)}
     if of == 0:
-        per_split = table.tiles_per_split
-        splits = cdiv(num_tiles(own["block_n"]), per_split) if per_split else 1
+        splits = work.num_splits(own["block_n"], table.tiles_per_split)
         own["num_splits"] = splits
         choices["num_splits"] = sorted({1, max(1, splits // 2), splits, 2 * splits})
     what = "gradient of queries" if of == 0 else "gradients of queries, keys, values"

@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
+from smoldiff_integrations.vllm.proposer import NO_LIMIT
+
 RECORDED = "SMOLDIFF_RECORDED"
 """Environment variable of a server: the path of the recorded answers."""
 FORCING = ("--load-format", "dummy", "--worker-extension-cls", "serving.recorded.Extension")
 """Flags of a server that writes them."""
 NUM_DRAFTED = 64
 RAISED = 1e4
-NO_LIMIT = 1 << 30
 
 
 class Answers:
@@ -83,6 +84,9 @@ def wrap(runner_class: type) -> None:
 
     def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         self.recorded_step = scheduler_output
+        drafter = getattr(self, "drafter", None)
+        if isinstance(drafter, Oracle):
+            drafter.bind(self)
         return execute(self, scheduler_output, *args, **kwargs)
 
     def _sample(self: Any, logits: Any, spec_decode_metadata: Any) -> Any:
@@ -101,18 +105,13 @@ class Oracle:
     """What `--speculative-config` names to draft the recorded tokens."""
 
     def __init__(self, vllm_config: Any) -> None:
-        from vllm.v1.worker.gpu_model_runner import GPUModelRunner
-
         self._num = int(vllm_config.speculative_config.num_speculative_tokens)
         self._runner: Any = None
-        propose = GPUModelRunner.propose_draft_token_ids
 
-        def propose_draft_token_ids(runner: Any, *args: Any, **kwargs: Any) -> Any:
-            self._runner = runner
-            runner.effective_drafter_max_model_len = NO_LIMIT
-            return propose(runner, *args, **kwargs)
-
-        GPUModelRunner.propose_draft_token_ids = propose_draft_token_ids
+    def bind(self, runner: Any) -> None:
+        """The runner whose rows are drafted for, before each step."""
+        self._runner = runner
+        runner.effective_drafter_max_model_len = NO_LIMIT
 
     def load_model(self, target: Any) -> None:
         """Nothing to load."""

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-NO_LIMIT = 1 << 30
+from smoldiff_integrations.vllm.proposer import NO_LIMIT
 
 
 class Lengths:

@@ -52,11 +52,8 @@ class FusedHead:
     @torch.no_grad()
     def __init__(self, head: DiffusionHead, tables: Tables) -> None:
         cfg = head.config
-        self._num_heads, self._num_kv_heads, self._head_dim = (
-            cfg.num_heads,
-            cfg.num_kv_heads,
-            cfg.head_dim,
-        )
+        self._num_heads, self._num_turned = cfg.num_heads, cfg.num_heads + cfg.num_kv_heads
+        self._head_dim = cfg.head_dim
         readers = [head.token_in, head.name_in, *([head.anchor_in] if cfg.has_anchor else [])]
         self._in_HX = torch.cat([one.weight for one in readers], 1)
         self._rows = Rows(
@@ -97,16 +94,15 @@ class FusedHead:
             x_QH, normed_QH = add_norm(x_QH, more_QH, layer.attention_norm_H)
             qkv_QO = functional.linear(normed_QH, layer.qkv_OH)
             qkv_QAE = qkv_QO.view(len(qkv_QO), -1, self._head_dim)
-            num = self._num_heads + self._num_kv_heads
             turned_QAE = norm_rotary(
-                qkv_QAE[:, :num], layer.norm_AE, made.position_Q, self._frequency_F
+                qkv_QAE[:, : self._num_turned], layer.norm_AE, made.position_Q, self._frequency_F
             )
             attended = head_attention(
                 turned_QAE[None, :, : self._num_heads],
                 keys.transpose(1, 2),
                 values.transpose(1, 2),
                 turned_QAE[None, :, self._num_heads :],
-                qkv_QAE[None, :, num:],
+                qkv_QAE[None, :, self._num_turned :],
                 **groups,
             )
             more_QH = functional.linear(attended[0].flatten(1), layer.out_HO)

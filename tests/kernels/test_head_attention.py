@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from smoldiff.head.memory import sees
-from smoldiff_kernels.head_attention import configs, head_attention
+from smoldiff_kernels.head_attention import auto, configs, head_attention
 
 # Shapes: B rows, T template positions, C context tokens, A query heads, G key/value heads, E head width, K = C + T.
 
@@ -361,6 +361,26 @@ def test_plan_fills_the_gpu():
     many = configs.Work(128, 512, (2048, 128), 128, False, False)
     assert configs.forward_plan(many, hopper)[1] == 0
     assert configs.gradient_plan(many, hopper).tiles_per_split == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({}, "sdpa"),
+        ({"num_queries": 512}, "triton"),  # the join would be paid for few products
+        ({"num_pairs": 4}, "triton"),  # few programs: keys are split
+        ({"has_groups": True}, "triton"),
+        ({"is_float32": True}, "triton"),
+    ],
+)
+def test_auto_takes_what_the_rows_say(change, wanted):
+    hopper = configs.Device(num_sms=132, is_hopper=True)
+    work = configs.Work(256, 1024, (1024, 256), 128, False, False)._replace(**change)
+    assert auto.chosen(work, hopper, has_lengths=False, has_gradient=False) == wanted
+    assert auto.chosen(work, hopper, has_lengths=True, has_gradient=False) == "triton"
+    assert auto.chosen(work, hopper, has_lengths=False, has_gradient=True) == "triton"
+    other = hopper._replace(is_hopper=False)
+    assert auto.chosen(work, other, has_lengths=False, has_gradient=False) == "triton"
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -59,11 +59,8 @@ def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
         ("propose_draft_token_ids", PROPOSE_PARAMETERS, _wrap_propose),
         ("_sample", SAMPLE_PARAMETERS, _wrap_sample),
     ):
-        method = getattr(runner_class, name, None)
-        if method is None or not _takes(method, parameters):
+        if not _wrap(runner_class, name, parameters, wrap, proposer_class):
             missing.append(name)
-        elif not _is_ours(method):
-            setattr(runner_class, name, _marked(method, wrap(method, proposer_class)))
     return tuple(missing)
 
 
@@ -72,17 +69,27 @@ def share_memory(worker_class: type, proposer_class: type) -> bool:
 
     A cache whose size is configured stays as it is.
     """
-    method = vars(worker_class).get("determine_available_memory")
-    if method is None or not _takes(method, ("self",)):
+    name = "determine_available_memory"
+    return _wrap(worker_class, name, ("self",), _wrap_memory, proposer_class)
+
+
+def _wrap(
+    owner: type,
+    name: str,
+    parameters: tuple[str, ...] | None,
+    wrap: Callable[[Callable[..., Any], type], Callable[..., Any]],
+    proposer_class: type,
+) -> bool:
+    """Wrap a method once; False where it is missing or has other parameters."""
+    method = getattr(owner, name, None)
+    if method is None or not _takes(method, parameters):
         return False
     if not _is_ours(method):
-        worker_class.determine_available_memory = _marked(  # type: ignore[attr-defined]
-            method, _sharing(method, proposer_class)
-        )
+        setattr(owner, name, _marked(method, wrap(method, proposer_class)))
     return True
 
 
-def _sharing(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+def _wrap_memory(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
     def determine_available_memory(self: Any) -> int:
         num_bytes = int(method(self))
         drafter = getattr(self.model_runner, "drafter", None)

@@ -6,7 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from smoldiff_kernels.head_attention.layout import checked_layout
+from smoldiff_kernels.head_attention.auto import chosen
+from smoldiff_kernels.head_attention.configs import device_of
+from smoldiff_kernels.head_attention.layout import checked_layout, needs_gradient
 
 # Shapes: B rows, T template positions of each, S of all rows, C context tokens of each, N of all rows, A query heads,
 # G key/value heads, E head width.
@@ -58,8 +60,8 @@ def head_attention(
     Returns [B, T, A, E] or [S, A, E], in the dtype of q. Zeros for a query that sees no key, and behind the length of a row.
     What stands in the padding is not read. Gradients for all five tensors; they are the same in every run.
 
-    impl: "triton" (head width up to 256; "auto" on a GPU), "reference" ("auto" on a CPU; also float64), "sdpa" (joins, then
-    torch's attention) or "flash" (joins, then flash-attn's; packed or full rows without groups). Results differ by rounding:
+    impl: "triton" (head width up to 256; "auto" on a GPU, but where `auto` says that "sdpa" is faster), "reference"
+    ("auto" on a CPU; also float64), "sdpa" (joins, then torch's attention) or "flash" (joins, then flash-attn's; packed or full rows without groups). Results differ by rounding:
     within that of the reference in the same dtype. None copies anything to the host; "triton" may be captured in a CUDA
     graph, forward and backward.
 
@@ -79,7 +81,13 @@ def head_attention(
         (context_group, template_context_group, template_group),
         scale,
     )
-    if impl == "triton" or (impl == "auto" and q.is_cuda):
+    if impl == "auto" and q.is_cuda:
+        from smoldiff_kernels.head_attention.kernel import work_of
+
+        tensors = (q, *context, *template)
+        work, device = work_of(tensors, layout), device_of(q.device)
+        impl = chosen(work, device, layout.has_lengths, needs_gradient(tensors))
+    if impl == "triton":
         from smoldiff_kernels.head_attention.kernel import head_attention_triton
 
         return head_attention_triton(q, context, template, layout)

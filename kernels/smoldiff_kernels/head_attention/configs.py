@@ -38,6 +38,22 @@ class Work(NamedTuple):
     is_float32: bool
     has_groups: bool
 
+    def num_key_tiles(self, block_n: int) -> int:
+        """Of the context, then of the template."""
+        return sum(cdiv(num, block_n) for num in self.num_keys)
+
+    def num_splits(self, block_n: int, tiles_per_split: int) -> int:
+        """Over how many programs the keys are split; 1 where `tiles_per_split` is 0."""
+        return cdiv(self.num_key_tiles(block_n), tiles_per_split) if tiles_per_split else 1
+
+    def tiles_per_split(self, block_n: int, num_splits: int) -> int:
+        """How many tiles of keys each of them takes in; 0 where one takes all."""
+        return cdiv(self.num_key_tiles(block_n), num_splits) if num_splits > 1 else 0
+
+    def fills(self, block_m: int, device: Device) -> bool:
+        """Whether tiles of so many queries leave few multiprocessors without one."""
+        return self.num_pairs * cdiv(self.num_queries, block_m) >= FULL * device.num_sms
+
 
 # By head width, for bfloat16 and float16: a full GPU, the same with groups, few queries. Those for 128 are the fastest on one
 # H200 of 9 to 12 candidates each, at the shapes of benchmarks/bench_kernels.py; the others come from the compiler's report
@@ -101,20 +117,19 @@ def device_of(device: torch.device) -> Device:
 def forward_plan(work: Work, device: Device) -> tuple[Tiles, int]:
     """The tiles, and the number of tiles of keys that one program takes in; 0 where it takes all."""
     large, small = _forward_tiles(work, device)
-    if work.num_pairs * cdiv(work.num_queries, large.block_m) >= FULL * device.num_sms:
+    if work.fills(large.block_m, device):
         return large, 0
     return small, _tiles_per_split(work, small, device)
 
 
 def _tiles_per_split(work: Work, tiles: Tiles, device: Device) -> int:
     num_programs = work.num_pairs * cdiv(work.num_queries, tiles.block_m)
-    num_tiles = sum(cdiv(num, tiles.block_n) for num in work.num_keys)
     num_splits = min(
         MAX_SPLITS,
-        num_tiles // MIN_TILES_A_SPLIT,
+        work.num_key_tiles(tiles.block_n) // MIN_TILES_A_SPLIT,
         PROGRAMS_AN_SM * device.num_sms // num_programs,
     )
-    return cdiv(num_tiles, num_splits) if num_splits > 1 else 0
+    return work.tiles_per_split(tiles.block_n, num_splits)
 
 
 def _forward_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
@@ -138,11 +153,9 @@ class GradientPlan(NamedTuple):
 def gradient_plan(work: Work, device: Device) -> GradientPlan:
     """Tiles of the queries' gradient, and of that of keys and values."""
     (many_queries, few_queries), (many_keys, few_keys) = _gradient_tiles(work, device)
-    num_key_tiles = sum(cdiv(num, many_keys.block_n) for num in work.num_keys)
-    is_full = work.num_pairs * num_key_tiles >= FULL * device.num_sms
-    for_keys = many_keys if is_full else few_keys
-    num_query_tiles = cdiv(work.num_queries, many_queries.block_m)
-    if work.num_pairs * num_query_tiles >= FULL * device.num_sms:
+    num_key_programs = work.num_pairs * work.num_key_tiles(many_keys.block_n)
+    for_keys = many_keys if num_key_programs >= FULL * device.num_sms else few_keys
+    if work.fills(many_queries.block_m, device):
         return GradientPlan(many_queries, 0, for_keys)
     return GradientPlan(few_queries, _tiles_per_split(work, few_queries, device), for_keys)
 

@@ -21,7 +21,7 @@ from smoldiff_kernels.head_attention.configs import (
     next_power_of_2,
 )
 from smoldiff_kernels.head_attention.forward import forward_kernel, merge_kernel
-from smoldiff_kernels.head_attention.layout import DTYPES, Layout
+from smoldiff_kernels.head_attention.layout import DTYPES, Layout, needs_gradient
 
 # Shapes: B rows, A query heads, G key/value heads, R = A / G, E head width.
 
@@ -45,7 +45,7 @@ def head_attention_triton(
             "impl='triton' needs tensors on a GPU; without one set TRITON_INTERPRET=1 before triton is imported"
         )
     tensors = (q, *context, *template)
-    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+    if needs_gradient(tensors):
         return _HeadAttention.apply(*tensors, layout)
     return forward(tuple(map(_with_whole_heads, tensors)), layout, has_lse=False)[0]
 
@@ -84,10 +84,8 @@ def forward(
         return out, lse
     work = work_of(tensors, layout)
     tiles, tiles_per_split = plan or forward_plan(work, device)
-    num_splits, part, part_lse = 1, out, lse
-    if tiles_per_split:
-        num_tiles = sum(cdiv(num, tiles.block_n) for num in work.num_keys)
-        num_splits = cdiv(num_tiles, tiles_per_split)
+    num_splits, part, part_lse = work.num_splits(tiles.block_n, tiles_per_split), out, lse
+    if num_splits > 1:
         part = torch.empty(num_splits * out.numel(), dtype=torch.float32, device=q.device)
         part_lse = torch.empty(num_splits * num_rows, dtype=torch.float32, device=q.device)
     num_kv_heads = tensors[3].shape[-2]
@@ -151,10 +149,8 @@ def backward(
     num_kv_heads = tensors[3].shape[-2]
     d_out = d_out.contiguous()
     more = (*layout[:5], *_strides(tensors), layout.scale, layout.scale * LOG2_E)
-    num_splits, part = 1, dq
-    if tiles_per_split:
-        num_tiles = sum(cdiv(num, for_queries.block_n) for num in work.num_keys)
-        num_splits = cdiv(num_tiles, tiles_per_split)
+    num_splits, part = work.num_splits(for_queries.block_n, tiles_per_split), dq
+    if num_splits > 1:
         part = torch.empty((num_splits, *dq.shape), dtype=torch.float32, device=dq.device)
     with _on(q):
         if dq.numel():

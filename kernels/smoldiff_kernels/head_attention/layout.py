@@ -30,8 +30,18 @@ class Layout(NamedTuple):
     scale: float
 
     @property
+    def has_lengths(self) -> bool:
+        """Whether rows may differ in length."""
+        return self.template_lengths is not None or self.context_lengths is not None
+
+    @property
     def has_groups(self) -> bool:
         return self.context_group is not None or self.template_group is not None
+
+
+def needs_gradient(tensors: tuple[Tensor, ...]) -> bool:
+    """Whether a backward pass may follow."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
 
 def checked_layout(

@@ -17,8 +17,7 @@ from smoldiff_kernels.head_attention.layout import Layout
 def head_attention_sdpa(
     q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
 ) -> Tensor:
-    is_plain = layout.template_lengths is None and layout.context_lengths is None
-    if is_plain and not layout.has_groups:
+    if not (layout.has_lengths or layout.has_groups):
         # Without a mask, PyTorch may take its fastest kernels.
         keys, values = (torch.cat(pair, 1) for pair in zip(context, template, strict=True))
         out_BATE = torch.nn.functional.scaled_dot_product_attention(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from smoldiff_kernels.head_pass.operands import NO_TOKEN, Asked, Inputs, Rows, Seen
+from smoldiff_kernels.head_pass.operands import Asked, Inputs, Rows, Seen
 from smoldiff_kernels.head_pass.reference import (
     add_norm_reference,
     gated_reference,
@@ -19,7 +19,6 @@ from smoldiff_kernels.head_pass.reference import (
 )
 
 __all__ = [
-    "NO_TOKEN",
     "Asked",
     "Impl",
     "Inputs",

@@ -13,7 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from smoldiff_kernels.head_pass.operands import EPS, NO_TOKEN, Asked, Inputs, Rows, Seen
+from smoldiff_kernels.head_pass.operands import EPS, Asked, Inputs, Rows, Seen
+from smoldiff_kernels.marks import NULL
 
 # Shapes as in `operands`; A heads, E head width, F = E / 2, I columns of gate and up.
 
@@ -62,7 +63,7 @@ def inputs_triton(asked: Asked, seen: Seen, rows: Rows, num_blocks: int) -> Inpu
             0 if rows.place_PH is None else len(rows.place_PH),
             0 if rows.gate_O is None else len(rows.gate_O),
             EPS=EPS,
-            NO_TOKEN=NO_TOKEN,
+            NULL=NULL,
             L=num_names,
             D=base_size,
             H=size,
@@ -135,12 +136,21 @@ def gated_triton(x_QI: Tensor) -> Tensor:
 
 
 @triton.jit
-def _normed(embedding_ptr, stride, token, d_D, is_d_D, D: tl.constexpr, EPS: tl.constexpr):
+def _normed(
+    embedding_ptr,
+    stride,
+    token,
+    d_D,
+    is_d_D,
+    D: tl.constexpr,
+    EPS: tl.constexpr,
+    NULL: tl.constexpr,
+):
     """A token's embedding with a root mean square of 1; zeros for no token."""
     at = embedding_ptr + tl.maximum(token, 0).to(tl.int64) * stride
     x_D = tl.load(at + d_D, mask=is_d_D, other=0.0).to(tl.float32)
     x_D = x_D * tl.rsqrt(tl.sum(x_D * x_D, 0) / D + EPS)
-    return tl.where(token >= 0, x_D, 0.0)
+    return tl.where(token != NULL, x_D, 0.0)
 
 
 @triton.jit
@@ -182,7 +192,7 @@ def _inputs(
     num_places,
     num_gates,
     EPS: tl.constexpr,
-    NO_TOKEN: tl.constexpr,
+    NULL: tl.constexpr,
     L: tl.constexpr,
     D: tl.constexpr,
     H: tl.constexpr,
@@ -197,14 +207,14 @@ def _inputs(
     dtype = x_ptr.dtype.element_ty
 
     token = tl.load(token_ptr + q)
-    own_D = _normed(embedding_ptr, embedding_stride, token, d_D, is_d_D, D, EPS)
+    own_D = _normed(embedding_ptr, embedding_stride, token, d_D, is_d_D, D, EPS, NULL)
     tl.store(x_ptr + q * X + d_D, own_D.to(dtype), mask=is_d_D)
     name_D = tl.zeros((BLOCK_D,), tl.float32)
     num_names = 0.0
     for l in tl.static_range(L):  # noqa: E741
         name = tl.load(name_ptr + q * L + l)
-        name_D += _normed(embedding_ptr, embedding_stride, name, d_D, is_d_D, D, EPS)
-        num_names += tl.where(name != NO_TOKEN, 1.0, 0.0)
+        name_D += _normed(embedding_ptr, embedding_stride, name, d_D, is_d_D, D, EPS, NULL)
+        num_names += tl.where(name != NULL, 1.0, 0.0)
     name_D = name_D / tl.maximum(num_names, 1.0)
     tl.store(x_ptr + q * X + D + d_D, name_D.to(dtype), mask=is_d_D)
 
@@ -212,7 +222,7 @@ def _inputs(
     base_H += _row(indices_ptr, tl.load(index_ptr + q), h_H, is_h_H, H)
     is_fed = tl.load(fed_ptr + q) != 0
     base_H += tl.where(is_fed, _row(fed_row_ptr, 0, h_H, is_h_H, H), 0.0)
-    base_H += tl.where(token == NO_TOKEN, _row(mask_ptr, 0, h_H, is_h_H, H), 0.0)
+    base_H += tl.where(token == NULL, _row(mask_ptr, 0, h_H, is_h_H, H), 0.0)
     if places_ptr is not None:
         place = tl.minimum(tl.load(place_ptr + q), num_places - 1)
         base_H += _row(places_ptr, place, h_H, is_h_H, H)

@@ -9,8 +9,6 @@ from torch import Tensor
 # Shapes: Q queries, L tokens of a name, V vocabulary, N tokens seen, D hidden size of the base, H of the head, X columns of
 # the first product: D for the token, D for the name, and H for the anchor where the head has one.
 
-NO_TOKEN = -1
-"""In `Asked.name_QL` and `Asked.token_Q`: nothing stands there."""
 EPS = 1e-6
 
 
@@ -26,6 +24,7 @@ class Asked(NamedTuple):
     is_fed_Q: Tensor
     """bool."""
     token_Q: Tensor
+    """NULL (`smoldiff_kernels.marks`) where no token stands, as behind a name's last one."""
     moment_Q: Tensor
     name_QL: Tensor
 

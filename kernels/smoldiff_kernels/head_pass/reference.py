@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from smoldiff_kernels.head_pass.operands import EPS, NO_TOKEN, Asked, Inputs, Rows, Seen
+from smoldiff_kernels.head_pass.operands import EPS, Asked, Inputs, Rows, Seen
+from smoldiff_kernels.marks import NULL
 
 
 def inputs_reference(asked: Asked, seen: Seen, rows: Rows, num_blocks: int) -> Inputs:
@@ -14,16 +15,16 @@ def inputs_reference(asked: Asked, seen: Seen, rows: Rows, num_blocks: int) -> I
         """Zeros where there is no token."""
         found = seen.embedding_VD[ids.clamp(min=0)].float()
         normed = functional.rms_norm(found, found.shape[-1:], eps=EPS)
-        return normed * (ids != NO_TOKEN)[..., None]
+        return normed * (ids != NULL)[..., None]
 
     dtype = rows.mask_H.dtype
     anchor_Q = torch.minimum(asked.anchor_Q, seen.num_seen_1 - 1)
-    is_name_QL = asked.name_QL != NO_TOKEN
+    is_name_QL = asked.name_QL != NULL
     name_QD = embedded(asked.name_QL).sum(1) / is_name_QL.sum(1, keepdim=True).clamp(min=1)
     parts = [embedded(asked.token_Q).to(dtype), name_QD.to(dtype)]
     base_QH = rows.kind_KH[asked.kind_Q].float() + rows.index_IH[asked.index_Q]
     base_QH = base_QH + asked.is_fed_Q[:, None] * rows.fed_H
-    base_QH = base_QH + (asked.token_Q == NO_TOKEN)[:, None] * rows.mask_H
+    base_QH = base_QH + (asked.token_Q == NULL)[:, None] * rows.mask_H
     if rows.place_PH is not None:
         base_QH = base_QH + rows.place_PH[asked.place_Q.clamp(max=len(rows.place_PH) - 1)]
     anchored_QD = None
