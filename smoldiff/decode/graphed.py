@@ -33,7 +33,7 @@ from smoldiff.template.automaton import TokenAutomaton
 
 MAX_GRAPHS = 32
 """Buckets that are kept; for one more the one that was not used for longest goes."""
-MAX_SLOTS, MAX_POSITIONS, MAX_EDGES = 64, 64, 4096
+MAX_SLOTS, MAX_POSITIONS = 64, 64
 """A draft with more is made position by position."""
 NUM_WARMUPS = 2
 """Runs before the capture: Triton compiles, libraries make their handles."""
@@ -47,7 +47,6 @@ class Bucket(NamedTuple):
     num_slots: int
     num_positions: int
     num_classes: int
-    max_edges: int
 
     @classmethod
     def holding(cls, *sizes: int) -> Bucket:
@@ -55,7 +54,7 @@ class Bucket(NamedTuple):
         return cls(*(_rounded(size, least) for size, least in zip(sizes, LEAST, strict=True)))
 
 
-LEAST = Bucket(16, 256, 4, 4, 64, 16)
+LEAST = Bucket(16, 256, 4, 4, 64)
 
 
 class SlotStart(NamedTuple):
@@ -125,7 +124,7 @@ class Drafts:
         if len(slots) > MAX_SLOTS or most > MAX_POSITIONS:
             return None
         places = self.walk_tables.places([slot.automaton for slot in slots])
-        if places is None or max(place.max_edges for place in places) > MAX_EDGES:
+        if places is None:
             return None
         bucket = Bucket.holding(
             len(queries),
@@ -133,7 +132,6 @@ class Drafts:
             len(slots),
             most,
             max(place.num_classes for place in places),
-            max(place.max_edges for place in places),
         )
         graph = self._graph(head, bucket, memory)
         self.num_cold += not graph.is_warm
@@ -174,15 +172,13 @@ def drafted(
     queries: Queries,
     starts: Starts,
 ) -> Tensor:
-    """[2 P + 1, N] int32: tokens, the bits of their chances, and whether each slot ended."""
+    """[2 P + 1, N], as `Walked` has it."""
     with Beside(memory.ids_BN.device) as beside:
         context = context_of(memory)
     plain = projected.plain(head, fused.encode(memory, queries))
     beside.join()
-    shapes = (bucket.num_positions, bucket.num_classes, bucket.max_edges)
-    found = walk(head, projected, plain, context, starts, walk_tables, *shapes)
-    chance_bits_PN = found.chance_PN.float().contiguous().view(torch.int32)
-    return torch.cat([found.token_PN.int(), chance_bits_PN, found.is_ended_N[None].int()])
+    shapes = (bucket.num_positions, bucket.num_classes)
+    return walk(head, projected, plain, context, starts, walk_tables, *shapes).packed_XN
 
 
 Draft = Callable[[Memory, Queries, Starts], Tensor]
@@ -201,8 +197,8 @@ class Graph:
         self._host = {n: t.numpy() for n, t in _views(self._staging, layout).items()}
         self._views = _views(self._packed, layout)
         self._memory = replace(_blank(like, bucket.num_tokens), lengths_B=self._views["lengths_B"])
-        self._shape = (2 * bucket.num_positions + 1, bucket.num_slots)
-        self._found = torch.zeros(self._shape, dtype=torch.int32, device=device)
+        self._found: Tensor | None = None
+        """What the captured graph leaves."""
         self._num_runs = 0
         self._captured: Any = None
 
@@ -218,9 +214,10 @@ class Graph:
 
     def start(self, rows: Sequence[Sequence[int]]) -> None:
         """Say where the slots begin: integers in the order of `Starts`."""
-        starts = self._host["starts_NX"]
-        starts[:] = 0  # no position left: nothing to do
-        starts[: len(rows)] = rows
+        starts, history = self._host["starts_4N"], self._host["history_NM"]
+        starts[:], history[:] = 0, 0  # no position left: nothing to do
+        starts.T[: len(rows)] = [row[:4] for row in rows]
+        history[: len(rows)] = [row[4:] for row in rows]
 
     def run(self) -> list[SlotEnd]:
         """The texts of all slots of the bucket. Waits for the device.
@@ -230,12 +227,13 @@ class Graph:
         self._packed.copy_(self._staging, non_blocking=True)
         if self._packed.is_cuda and self._num_runs == 1:
             self._captured = self._capture()
-        if self._captured is None:
-            self._found.copy_(self.drafted())
+        self._num_runs += 1
+        if self._captured is None or self._found is None:
+            found = self.drafted()
         else:
             self._captured.replay()
-        self._num_runs += 1
-        return _read(self._found.cpu(), self.bucket.num_positions)
+            found = self._found
+        return _read(found.cpu(), self.bucket.num_positions)
 
     @property
     def is_warm(self) -> bool:
@@ -245,11 +243,9 @@ class Graph:
     def inputs(self) -> tuple[Memory, Queries, Starts]:
         """What a draft is made of, as it stands on the device."""
         views = self._views
-        row_N, automaton_N, state_N, left_N = views["starts_NX"][:, :4].T.contiguous()
-        starts = Starts(row_N, automaton_N, state_N, left_N, views["starts_NX"][:, 4:])
-        is_fed_BQ = views["is_fed_BQ"] != 0
-        queries = {name: views[name] for name in _QUERIES} | {"is_fed_BQ": is_fed_BQ}
-        return self._memory, Queries(**queries), starts
+        row_N, automaton_N, state_N, left_N = views["starts_4N"]
+        starts = Starts(row_N, automaton_N, state_N, left_N, views["history_NM"])
+        return self._memory, Queries(**{name: views[name] for name in _QUERIES}), starts
 
     def drafted(self) -> Tensor:
         """What the graph holds: of what stands in the buffers, the tokens, chances and ends, as `drafted` has them."""
@@ -260,12 +256,12 @@ class Graph:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(NUM_WARMUPS):
-                self._found.copy_(self.drafted())
+                self.drafted()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # A server's other threads may use the device meanwhile.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._found.copy_(self.drafted())
+            self._found = self.drafted()
         return graph
 
 
@@ -286,21 +282,24 @@ _FILLING = {"token_BQ": -1, "names_BQL": -1}
 
 
 def _layout(bucket: Bucket) -> dict[str, tuple[int, ...]]:
-    """The integers that change from draft to draft, by name."""
+    """The integers that change from draft to draft, by name; of `is_fed_BQ`, one byte is a query's."""
     shape = (1, bucket.num_queries)
     return {
         **dict.fromkeys(_QUERIES, shape),
         "names_BQL": (*shape, MAX_NAME_TOKENS),
-        "starts_NX": (bucket.num_slots, 4 + MAX_MATCH),
+        "is_fed_BQ": (1, bucket.num_queries // 8),
+        "starts_4N": (4, bucket.num_slots),
+        "history_NM": (bucket.num_slots, MAX_MATCH),
         "lengths_B": (1,),
     }
 
 
 def _views(flat: Tensor, layout: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     parts = flat.split([prod(shape) for shape in layout.values()])
-    return {
+    views = {
         name: part.view(shape) for (name, shape), part in zip(layout.items(), parts, strict=True)
     }
+    return views | {"is_fed_BQ": views["is_fed_BQ"].view(torch.bool)}
 
 
 def _blank(like: Memory, num_tokens: int) -> Memory:

@@ -31,9 +31,8 @@ def walk(
     tables: WalkTables,
     num_positions: int,
     num_classes: int,
-    max_edges: int,
 ) -> Walked:
-    """Fill the slots. No automaton among them has more classes, NO_CLASS included, and no state more edges."""
+    """Fill the slots. No automaton among them has more classes, NO_CLASS included."""
     return slot_walk(
         plain,
         projected.weights(head),
@@ -42,6 +41,5 @@ def walk(
         starts,
         num_positions=num_positions,
         num_classes=num_classes,
-        max_edges=max_edges,
         has_confidence=head.config.has_confidence,
     )

@@ -32,8 +32,6 @@ class Place(NamedTuple):
     first_state: int
     num_classes: int
     """NO_CLASS among them."""
-    max_edges: int
-    """Most edges of one state."""
 
 
 class WalkTables:
@@ -89,7 +87,7 @@ class WalkTables:
         self.state_SX[states].copy_(_columns(first_edge_S, num_edges_S, one.accepts))
         self.edge_EX[edges].copy_(_columns(one.cls + 1, one.target + first_state, steps_E))
         self._num_automata, self._num_states, self._num_edges = number + 1, states.stop, edges.stop
-        place = Place(number, first_state, one.num_classes + 1, int(num_edges_S.max(initial=0)))
+        place = Place(number, first_state, one.num_classes + 1)
         self._places[one] = place
         return place
 

@@ -85,9 +85,9 @@ class FusedHead:
         )
         seen = Seen(self._embedding_VD, memory.fused_BNH[0], memory.final_BND[0], memory.lengths_B)
         made = inputs(asked, seen, self._rows, num_blocks=NUM_BLOCKS)
-        x_QH, more_QH = torch.addmm(made.base_QH, made.x_QX, self._in_HX.T), None
+        x_QH, more_QH = made.base_QH, functional.linear(made.x_QX, self._in_HX)
         groups = {
-            "context_lengths": memory.lengths_B.int(),
+            "context_lengths": made.num_seen_1,
             "template_group": made.group_Q[None],
         }
         for layer, keys, values in zip(self._layers, memory.keys, memory.values, strict=True):

@@ -17,10 +17,12 @@ from smoldiff.head.tables import Tables
 from smoldiff_kernels.slot_walk import Plain, Weights
 
 # Shapes: Q positions of one row, V vocabulary, R rank, D hidden size of the base, C width of the pointer, X = C + 3 numbers:
-# the pointer's query, the logits of copying, of the confidence and of NULL.
+# the pointer's query, the logits of copying, of the confidence and of NULL. Y = R + X, filled up.
 
 CHUNK = 8192
 """Rows of the vocabulary that are projected at once."""
+ALIGNED = 16
+"""Columns of a product are a multiple of it."""
 
 
 def can_be_projected(cfg: HeadConfig) -> bool:
@@ -48,19 +50,27 @@ class Projected:
         """The last row, -1, is of no token."""
         sure = head.confidence if head.config.has_confidence else head.null  # not read then
         readers = [head.copy_query, head.copy_gate, sure, head.null]
-        self.weight_XH = torch.cat([reader.weight for reader in readers])
-        biases = [
-            reader.weight.new_zeros(len(reader.weight)) if reader.bias is None else reader.bias
-            for reader in readers
-        ]
-        self.bias_X = torch.cat(biases)
-        self.weight_XR = (self.weight_XH.float() @ behind_HR.float()).to(self.weight_XH.dtype)
+        weight_XH = torch.cat([reader.weight for reader in readers])
+        self.weight_XR = (weight_XH.float() @ behind_HR.float()).to(weight_XH.dtype)
+        self._num_readers = len(weight_XH)
+        # All that is read off a state, in one product; filled up, since products of odd sizes are slow.
+        weights = [head.markov_state.weight, weight_XH]
+        num_rows = sum(map(len, weights))
+        filling = weight_XH.new_zeros(-num_rows % ALIGNED, weight_XH.shape[1])
+        self._weight_YH = torch.cat([*weights, filling])
+        self._bias_Y = weight_XH.new_zeros(len(self._weight_YH))
+        at = len(head.markov_state.weight)
+        for reader in readers:
+            if reader.bias is not None:
+                self._bias_Y[at : at + len(reader.bias)] = reader.bias
+            at += len(reader.weight)
 
     def plain(self, head: DiffusionHead, passed: Passed) -> Plain:
         h_QH, lm_head_VH = passed.h_QH, self.tables.lm_head_VH
+        rank = self.table_VR.shape[1]
         with Beside(h_QH.device) as beside:
-            state_QR = head.markov_state(h_QH)
-            rest_QX = functional.linear(h_QH, self.weight_XH, self.bias_X)
+            read_QY = functional.linear(h_QH, self._weight_YH, self._bias_Y)
+        state_QR, rest_QX = read_QY[:, :rank], read_QY[:, rank : rank + self._num_readers]
         out_DH = head.out.weight.T
         if passed.anchored_QD is None:
             out_QD = h_QH @ out_DH

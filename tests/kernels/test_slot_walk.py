@@ -86,7 +86,6 @@ def walked(groups, num_positions, impl, has_confidence=False):
         *groups,
         num_positions=num_positions,
         num_classes=NUM_CLASSES + 2,
-        max_edges=NUM_CLASSES,
         has_confidence=has_confidence,
         impl=impl,
     )
@@ -137,7 +136,18 @@ def test_a_context_that_is_sorted_before_changes_nothing(impl):
     wanted = walked(groups, SHAPES[1][1], impl)
     groups[2] = groups[2]._replace(by_id=tuple(groups[2].ids_K.sort()))
     found = walked(groups, SHAPES[1][1], impl)
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert torch.equal(found.packed_XN, wanted.packed_XN)
+
+
+@pytest.mark.parametrize("impl", ["reference", "triton"])
+def test_rows_may_be_those_of_a_wider_product(impl):
+    groups = operands(*SHAPES[1])
+    wanted = walked(groups, SHAPES[1][1], impl)
+    plain = groups[0]
+    both = torch.cat([plain.state_QR, plain.rest_QX, torch.full_like(plain.rest_QX, 1e9)], 1)
+    state_QR, rest_QX, _ = both.split([t.shape[1] for t in (*plain[1:], plain.rest_QX)], 1)
+    groups[0] = plain._replace(state_QR=state_QR, rest_QX=rest_QX)
+    assert torch.equal(walked(groups, SHAPES[1][1], impl).packed_XN, wanted.packed_XN)
 
 
 IMPLS = ["reference", "triton"]

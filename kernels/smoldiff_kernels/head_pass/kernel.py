@@ -40,6 +40,7 @@ def inputs_triton(asked: Asked, seen: Seen, rows: Rows, num_blocks: int) -> Inpu
     position_Q, group_Q = torch.empty(
         2, num_queries, dtype=torch.int32, device=base_QH.device
     ).unbind()
+    num_seen_1 = torch.empty(1, dtype=torch.int32, device=base_QH.device)
     asked = Asked(*(t.contiguous() for t in asked))
     with torch.cuda.device_of(base_QH):
         _inputs[(num_queries,)](
@@ -56,6 +57,7 @@ def inputs_triton(asked: Asked, seen: Seen, rows: Rows, num_blocks: int) -> Inpu
             anchored_QD,
             position_Q,
             group_Q,
+            num_seen_1,
             seen.embedding_VD.stride(0),
             seen.fused_NH.stride(0),
             seen.final_ND.stride(0),
@@ -72,7 +74,7 @@ def inputs_triton(asked: Asked, seen: Seen, rows: Rows, num_blocks: int) -> Inpu
             BLOCK_H=triton.next_power_of_2(size),
             num_warps=8,
         )
-    return Inputs(x_QX, base_QH, anchored_QD, position_Q, group_Q)
+    return Inputs(x_QX, base_QH, anchored_QD, position_Q, group_Q, num_seen_1)
 
 
 def add_norm_triton(
@@ -185,6 +187,7 @@ def _inputs(
     anchored_ptr,
     position_ptr,
     group_ptr,
+    num_seen_out_ptr,
     embedding_stride,
     fused_stride,
     final_stride,
@@ -229,8 +232,11 @@ def _inputs(
     tl.store(base_ptr + q * H + h_H, base_H.to(dtype), mask=is_h_H)
 
     anchor, offset = tl.load(anchor_ptr + q), tl.load(offset_ptr + q)
+    num_seen = tl.load(num_seen_ptr)
+    if q == 0:
+        tl.store(num_seen_out_ptr, num_seen.to(tl.int32))
     if gates_ptr is not None:
-        kept = tl.minimum(anchor, tl.load(num_seen_ptr) - 1)
+        kept = tl.minimum(anchor, num_seen - 1)
         fused_H = tl.load(fused_ptr + kept * fused_stride + h_H, mask=is_h_H, other=0.0)
         tl.store(x_ptr + q * X + 2 * D + h_H, fused_H.to(dtype), mask=is_h_H)
         gate = tl.load(gates_ptr + offset, mask=offset < num_gates, other=0.0).to(tl.float32)

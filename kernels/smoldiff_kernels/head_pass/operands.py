@@ -63,3 +63,5 @@ class Inputs(NamedTuple):
     """int32: where the query stands in its row."""
     group_Q: Tensor
     """int32: queries of equal groups see each other."""
+    num_seen_1: Tensor
+    """int32: what `Seen` has as int64, for the attention."""

@@ -40,6 +40,7 @@ def inputs_reference(asked: Asked, seen: Seen, rows: Rows, num_blocks: int) -> I
         anchored_QD,
         (asked.anchor_Q + 1 + asked.offset_Q).int(),
         (1 + asked.block_Q + num_blocks * asked.moment_Q).int(),
+        seen.num_seen_1.int(),
     )
 
 

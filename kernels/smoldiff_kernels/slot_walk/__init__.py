@@ -40,7 +40,6 @@ def slot_walk(
     *,
     num_positions: int,
     num_classes: int,
-    max_edges: int,
     has_confidence: bool,
     impl: Impl = "auto",
 ) -> Walked:
@@ -50,7 +49,7 @@ def slot_walk(
     front (the semi-autoregressive term of DSpark, 2026); so a step costs [V, R] instead of the whole LM
     head. The likelihood of a token is mixed of their softmax and of a pointer's over the context (pointer
     networks, 2015), where its copies are summed. Of equally likely tokens the lowest id is taken. No
-    automaton has more than `num_classes` classes, 0 included, no state more than `max_edges` edges.
+    automaton has more than `num_classes` classes, 0 included.
     has_confidence: `Walked.chance_PN` is the head's own, else the likelihood of what was chosen.
 
     logits_QV and table_VR are of one dtype, what comes of the head of one, each float32, bfloat16 or
@@ -68,7 +67,7 @@ def slot_walk(
         impl = "triton" if plain.logits_QV.is_cuda else "reference"
     operands = (plain, weights, context, automata, starts, num_positions, num_classes)
     if impl == "reference":
-        return slot_walk_reference(*operands, max_edges, has_confidence)
+        return slot_walk_reference(*operands, has_confidence)
     if impl == "triton":
         from smoldiff_kernels.slot_walk.kernel import slot_walk_triton
 

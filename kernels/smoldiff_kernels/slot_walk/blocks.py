@@ -42,6 +42,7 @@ def blocks(
     key_ptr,
     num_seen_ptr,
     plain_rest_ptr,
+    rest_stride,
     weight_ptr,
     history_ptr,
     bonus_ptr,
@@ -66,6 +67,7 @@ def blocks(
     BLOCK_SLOTS: tl.constexpr,
     BLOCK_RANK: tl.constexpr,
     IS_TURNING: tl.constexpr,
+    IS_CHAINED: tl.constexpr,
 ):
     """Of the vocabulary, [N, T]: the best allowed logit and its token, the largest logit, the sum of exp(logit - largest).
 
@@ -85,28 +87,6 @@ def blocks(
         is_token_K = k_K < num_tokens
         token_K = tl.load(sorted_ptr + k_K, mask=is_token_K, other=0)
         order_K = tl.load(order_ptr + k_K, mask=is_token_K, other=0)
-        score_KN = _pointers(
-            order_K,
-            is_token_K,
-            n_N,
-            is_slot_N,
-            ids_ptr,
-            key_ptr,
-            plain_rest_ptr + row_N * NUM_READERS,
-            weight_ptr,
-            inner_ptr,
-            history_ptr,
-            bonus_ptr,
-            scale,
-            RANK,
-            NUM_READERS,
-            MAX_MATCH,
-            BLOCK_CONTEXT,
-            BLOCK_SLOTS,
-            BLOCK_RANK,
-        )
-        is_seen_K = is_token_K & (order_K < tl.load(num_seen_ptr))
-        score_KN = tl.where(is_seen_K[:, None], score_KN, float("-inf"))
         logits_KN, is_allowed_KN = _logits(
             token_K,
             is_token_K,
@@ -121,7 +101,30 @@ def blocks(
             BLOCK_CONTEXT,
             BLOCK_SLOTS,
             BLOCK_RANK,
+            IS_CHAINED,
         )
+        score_KN = _pointers(
+            order_K,
+            is_token_K,
+            n_N,
+            is_slot_N,
+            ids_ptr,
+            key_ptr,
+            plain_rest_ptr + row_N * rest_stride,
+            weight_ptr,
+            inner_ptr,
+            history_ptr,
+            bonus_ptr,
+            scale,
+            RANK,
+            NUM_READERS,
+            MAX_MATCH,
+            BLOCK_CONTEXT,
+            BLOCK_SLOTS,
+            min(BLOCK_RANK, 64),  # loaded beside much else
+        )
+        is_seen_K = is_token_K & (order_K < tl.load(num_seen_ptr))
+        score_KN = tl.where(is_seen_K[:, None], score_KN, float("-inf"))
         is_in_KN = is_token_K[:, None] & is_slot_N[None, :]
         at_KN = n_N.to(tl.int64)[None, :] * num_tokens + k_K[:, None]
         tl.store(score_out_ptr + at_KN, score_KN, mask=is_in_KN)
@@ -150,6 +153,7 @@ def blocks(
             BLOCK_TOKENS,
             BLOCK_SLOTS,
             BLOCK_RANK,
+            IS_CHAINED,
         )
         top_N, total_N = _log_sum(logits_VN)
         allowed_VN = tl.where(is_allowed_VN, logits_VN, float("-inf"))
@@ -178,23 +182,34 @@ def _logits(
     BLOCK_V: tl.constexpr,
     BLOCK_SLOTS: tl.constexpr,
     BLOCK_RANK: tl.constexpr,
+    IS_CHAINED: tl.constexpr,
 ):
     """[V, N]: the logits of some tokens, and whether they may stand there."""
     is_in_VN = is_token_V[:, None] & is_slot_N[None, :]
-    # first what the products do not wait for
+    # First what the step before has no say in: where launches are chained, it is read while that still runs.
     logits_at_VN = logits_at_N[None, :] + token_V[:, None]
     plain_VN = tl.load(logits_at_VN, mask=is_in_VN, other=float("-inf")).to(tl.float32)
     class_at_VN = class_at_N[None, :] + token_V[:, None]
     class_VN = tl.load(class_at_VN, mask=is_in_VN, other=0).to(tl.int32)
+    table_at_V = table_ptr + token_V.to(tl.int64) * RANK
+    r_R = tl.arange(0, BLOCK_RANK)
+    is_in_VR = is_token_V[:, None] & (r_R < RANK)[None, :]
+    table_VR = tl.load(table_at_V[:, None] + r_R[None, :], mask=is_in_VR, other=0.0)
+    if IS_CHAINED:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     is_allowed_VN = tl.load(allowed_at_N[None, :] + class_VN, mask=is_in_VN, other=0) != 0
-    low_VN = tl.zeros((BLOCK_V, BLOCK_SLOTS), tl.float32)
-    for start in range(0, RANK, BLOCK_RANK):
+    inner_at_N = inner_ptr + n_N * RANK
+    is_in_NR = is_slot_N[:, None] & (r_R < RANK)[None, :]
+    inner_NR = tl.load(inner_at_N[:, None] + r_R[None, :], mask=is_in_NR, other=0.0)
+    low_VN = tl.dot(table_VR, inner_NR.T, input_precision="ieee")
+    for start in range(BLOCK_RANK, RANK, BLOCK_RANK):
         r_R = start + tl.arange(0, BLOCK_RANK)
         is_r = (r_R < RANK)[None, :]
-        table_at = table_ptr + token_V.to(tl.int64)[:, None] * RANK + r_R[None, :]
-        table_VR = tl.load(table_at, mask=is_token_V[:, None] & is_r, other=0.0)
-        inner_at = inner_ptr + n_N[:, None] * RANK + r_R[None, :]
-        inner_NR = tl.load(inner_at, mask=is_slot_N[:, None] & is_r, other=0.0)
+        table_at_VR = table_at_V[:, None] + r_R[None, :]
+        table_VR = tl.load(table_at_VR, mask=is_token_V[:, None] & is_r, other=0.0)
+        inner_at_NR = inner_at_N[:, None] + r_R[None, :]
+        inner_NR = tl.load(inner_at_NR, mask=is_slot_N[:, None] & is_r, other=0.0)
         low_VN = tl.dot(table_VR, inner_NR.T, low_VN, input_precision="ieee")
     return plain_VN + low_VN, is_allowed_VN
 
@@ -228,9 +243,9 @@ def _pointers(
         is_c = (c_C < WIDTH)[None, :]
         key_at = key_ptr + order_K[:, None] * WIDTH + c_C[None, :]
         key_KC = tl.load(key_at, mask=is_token_K[:, None] & is_c, other=0.0)
-        plain_at = plain_at_N[None, :] + c_C[:, None]
-        is_in_CN = (c_C < WIDTH)[:, None] & is_slot_N[None, :]
-        query_CN = tl.load(plain_at, mask=is_in_CN, other=0.0).to(tl.float32)
+        is_in_NC = is_slot_N[:, None] & is_c
+        query_NC = tl.load(plain_at_N[:, None] + c_C[None, :], mask=is_in_NC, other=0.0)
+        query_NC = query_NC.to(tl.float32)
         for first in range(0, RANK, BLOCK_RANK):
             r_R = first + tl.arange(0, BLOCK_RANK)
             is_r = (r_R < RANK)[None, :]
@@ -238,9 +253,12 @@ def _pointers(
             weight_CR = tl.load(weight_at, mask=(c_C < WIDTH)[:, None] & is_r, other=0.0)
             inner_at = inner_ptr + n_N[:, None] * RANK + r_R[None, :]
             inner_NR = tl.load(inner_at, mask=is_slot_N[:, None] & is_r, other=0.0)
-            inner_RN = inner_NR.to(weight_CR.dtype).T
-            query_CN = tl.dot(weight_CR, inner_RN, query_CN, input_precision="ieee")
-        score_KN = tl.dot(key_KC, query_CN.to(key_KC.dtype), score_KN, input_precision="ieee")
+            inner_NR = inner_NR.to(weight_CR.dtype)
+            query_NC = tl.dot(inner_NR, weight_CR.T, query_NC, input_precision="ieee")
+        # Slots first: as a product of [C, R] by [R, N], whose result is an operand of the next one on the tensor cores of a
+        # whole warp group, it came out wrong (Triton 3.6, Hopper).
+        query_CN = query_NC.to(key_KC.dtype).T
+        score_KN = tl.dot(key_KC, query_CN, score_KN, input_precision="ieee")
     score_KN *= scale
     is_same_KN = is_token_K[:, None] & is_slot_N[None, :]
     for m in tl.static_range(MAX_MATCH):

@@ -29,6 +29,8 @@ def start(
     allowed_ptr,
     plain_state_ptr,
     plain_rest_ptr,
+    state_stride,
+    rest_stride,
     before_ptr,
     weight_ptr,
     states_ptr,
@@ -62,6 +64,8 @@ def start(
         allowed_ptr,
         plain_state_ptr,
         plain_rest_ptr,
+        state_stride,
+        rest_stride,
         before_ptr,
         weight_ptr,
         edges_ptr,
@@ -115,6 +119,8 @@ def choose(
     allowed_ptr,
     plain_state_ptr,
     plain_rest_ptr,
+    state_stride,
+    rest_stride,
     before_ptr,
     weight_ptr,
     states_ptr,
@@ -135,8 +141,12 @@ def choose(
     BLOCK_T: tl.constexpr,
     BLOCK_U: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    IS_CHAINED: tl.constexpr,
 ):
+    if IS_CHAINED:
+        tl.extra.cuda.gdc_launch_dependents()
     n = tl.program_id(0).to(tl.int64)
+    # What the step before left can be read while the blocks still run: they began behind it.
     row, left = tl.load(row_ptr + n) + place, tl.load(left_ptr + n) - place
     has_ended = tl.load(ended_ptr + n) != 0
     state, automaton = tl.load(state_ptr + n), tl.load(automaton_ptr + n)
@@ -144,6 +154,8 @@ def choose(
     accepts = tl.load(states_ptr + state * 3 + 2) != 0
     copy, sure = tl.sigmoid(tl.load(gates_ptr + n * 3)), tl.load(gates_ptr + n * 3 + 1)
     null = tl.load(gates_ptr + n * 3 + 2)
+    if IS_CHAINED:
+        tl.extra.cuda.gdc_wait()
 
     at = n * num_blocks
     best, token, lse = _merged(
@@ -179,7 +191,7 @@ def choose(
     is_stuck = is_text & (left == 1) & (num_next == 0)  # full, and nothing may follow
     tl.store(token_out_ptr + place.to(tl.int64) * num_slots + n, tl.where(is_text, token, NO_TEXT))
     tl.store(chance_out_ptr + place.to(tl.int64) * num_slots + n, chance)
-    tl.store(ended_ptr + n, (has_ended | is_stuck).to(tl.uint8))
+    tl.store(ended_ptr + n, (has_ended | is_stuck).to(tl.int32))
     tl.store(state_ptr + n, state)
     m_M = tl.arange(0, BLOCK_M)
     at_M = history_ptr + n * MAX_MATCH + m_M
@@ -198,6 +210,8 @@ def choose(
         allowed_ptr,
         plain_state_ptr,
         plain_rest_ptr,
+        state_stride,
+        rest_stride,
         before_ptr,
         weight_ptr,
         edges_ptr,
@@ -227,19 +241,32 @@ def _merged(best_ptr, token_ptr, top_ptr, total_ptr, null, num_blocks, BLOCK_T: 
         found_token_T = tl.load(token_ptr + at_T, mask=is_in_T, other=NO_TOKEN)
         found_top_T = tl.load(top_ptr + at_T, mask=is_in_T, other=float("-inf"))
         found_total_T = tl.load(total_ptr + at_T, mask=is_in_T, other=0.0)
-        token_T = tl.where(found_T > best_T, found_token_T, token_T)  # in the order of ids
-        best_T = tl.maximum(best_T, found_T)
-        new_top_T = tl.maximum(top_T, found_top_T)
-        finite_T = tl.where(new_top_T == float("-inf"), 0.0, new_top_T)
-        total_T = total_T * tl.exp(top_T - finite_T) + found_total_T * tl.exp(
-            found_top_T - finite_T
-        )
-        top_T = new_top_T
-    top = tl.maximum(tl.max(top_T, 0), null)
-    total = tl.sum(total_T * tl.exp(top_T - top), 0) + tl.exp(null - top)
-    best = tl.max(best_T, 0)
-    token = tl.min(tl.where(best_T == best, token_T, NO_TOKEN), 0)
+        best_T, token_T = _better(best_T, token_T, found_T, found_token_T)
+        top_T, total_T = _joined_totals(top_T, total_T, found_top_T, found_total_T)
+    top, total = tl.reduce((top_T, total_T), 0, _joined_totals)
+    top, total = _joined_totals(top, total, null, 1.0)
+    best, token = tl.reduce((best_T, token_T), 0, _better)
     return best, tl.where(best == float("-inf"), -1, token), top + tl.log(total)
+
+
+@triton.jit
+def _better(a_score, a_token, b_score, b_token):
+    """The higher score and its token; of equal scores the lower token."""
+    is_b = (b_score > a_score) | ((b_score == a_score) & (b_token < a_token))
+    return tl.where(is_b, b_score, a_score), tl.where(is_b, b_token, a_token)
+
+
+@triton.jit
+def _joined_totals(a_top, a_total, b_top, b_total):
+    """Of two sums of exp(x - top), the one of all."""
+    top = tl.maximum(a_top, b_top)
+    finite = tl.where(top == float("-inf"), 0.0, top)
+    return top, a_total * tl.exp(a_top - finite) + b_total * tl.exp(b_top - finite)
+
+
+@triton.jit
+def _added(a_0, a_1, a_2, b_0, b_1, b_2):
+    return a_0 + b_0, a_1 + b_1, a_2 + b_2
 
 
 @triton.jit
@@ -261,11 +288,10 @@ def _best_copied(
     is_in_U = u_U < num_context_blocks
     top_U = tl.load(score_top_ptr + u_U, mask=is_in_U, other=float("-inf"))
     total_U = tl.load(score_total_ptr + u_U, mask=is_in_U, other=0.0)
-    top = tl.max(top_U, 0)
-    total = tl.sum(total_U * tl.exp(top_U - top), 0)
+    top, total = tl.reduce((top_U, total_U), 0, _joined_totals)
     share = copy / total
     best = tl.full((), 0.0, tl.float32)
-    token = tl.full((), -1, tl.int64)
+    token = tl.full((), NO_TOKEN, tl.int64)
     begun = tl.full((), 0.0, tl.float32)  # what is pointed at the copies of a tile's last token
     k_K = tl.arange(0, BLOCK_K)
     for first in range(0, num_tokens, BLOCK_K):
@@ -281,16 +307,15 @@ def _best_copied(
             (tl.exp(score_K - top), is_first_K), 0, _joined_sums
         )
         sum_K += tl.where(has_first_K == 0, begun, 0.0)
-        begun = tl.sum(tl.where(k_K == BLOCK_K - 1, sum_K, 0.0), 0)
+        if num_tokens > BLOCK_K:
+            begun = tl.sum(tl.where(k_K == BLOCK_K - 1, sum_K, 0.0), 0)
         # All copies are counted at the last one.
         is_way_K = is_in_K & (token_K != next_K) & (logit_K > float("-inf"))
         p_K = tl.exp(logit_K - lse) * (1 - copy) + sum_K * share
-        p_K = tl.where(is_way_K, p_K, 0.0)
-        p = tl.max(p_K, 0)
-        lowest = tl.min(tl.where(is_way_K & (p_K == p), token_K, NO_TOKEN), 0)
-        token = tl.where(p > best, lowest, token)
-        best = tl.maximum(best, p)
-    return best, token
+        way_K = tl.where(is_way_K, token_K, NO_TOKEN)
+        p, way = tl.reduce((tl.where(is_way_K, p_K, 0.0), way_K), 0, _better)
+        best, token = _better(best, token, p, way)
+    return best, tl.where(token == NO_TOKEN, -1, token)
 
 
 @triton.jit
@@ -325,6 +350,8 @@ def _make_ready(
     allowed_ptr,
     plain_state_ptr,
     plain_rest_ptr,
+    state_stride,
+    rest_stride,
     before_ptr,
     weight_ptr,
     edges_ptr,
@@ -357,13 +384,18 @@ def _make_ready(
     row = tl.minimum(row, num_rows - 1)
     before_at = before_ptr + tl.where(token < 0, num_vocab, token) * RANK + r_R
     moved_R = tl.load(before_at, mask=is_r, other=0.0)
-    moved_R = moved_R + tl.load(plain_state_ptr + row * RANK + r_R, mask=is_r, other=0.0)
+    moved_R = moved_R + tl.load(plain_state_ptr + row * state_stride + r_R, mask=is_r, other=0.0)
     wide_R = moved_R.to(tl.float32)
     inner_R = (wide_R * tl.sigmoid(wide_R)).to(moved_R.dtype).to(inner_ptr.dtype.element_ty)
     tl.store(inner_ptr + n * RANK + r_R, inner_R, mask=is_r)
     inner_R = inner_R.to(tl.float32)
+    # The last three readers: copying, the confidence, NULL.
+    weight_at_R = weight_ptr + (NUM_READERS - 3) * RANK + r_R
+    copy_R = tl.load(weight_at_R, mask=is_r, other=0.0).to(tl.float32)
+    sure_R = tl.load(weight_at_R + RANK, mask=is_r, other=0.0).to(tl.float32)
+    null_R = tl.load(weight_at_R + 2 * RANK, mask=is_r, other=0.0).to(tl.float32)
+    plain_at = plain_rest_ptr + row * rest_stride + NUM_READERS - 3
+    more = tl.reduce((copy_R * inner_R, sure_R * inner_R, null_R * inner_R), 0, _added)
     for gate in tl.static_range(3):
-        x = NUM_READERS - 3 + gate
-        weight_R = tl.load(weight_ptr + x * RANK + r_R, mask=is_r, other=0.0).to(tl.float32)
-        plain = tl.load(plain_rest_ptr + row * NUM_READERS + x).to(tl.float32)
-        tl.store(gates_ptr + n * 3 + gate, plain + tl.sum(weight_R * inner_R, 0))
+        plain = tl.load(plain_at + gate).to(tl.float32)
+        tl.store(gates_ptr + n * 3 + gate, plain + more[gate])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -39,15 +40,23 @@ class Tiles:
     merged_tokens: int
     """Of the context, that a slot's program looks at together."""
     choose_warps: int
+    is_chained: bool
+    """Where the GPU can, a launch begins while the one in front of it still runs (programmatic dependent launch)."""
 
 
 # The fastest on one H200 of one knob after the other, at 16 slots, 128,256 tokens and 256 numbers; 1 to 5% between most.
-TILES = Tiles(128, 64, 64, 4, 3, True, 2048, 8)
-FLOAT32_TILES = Tiles(64, 32, 32, 4, 2, True, 2048, 8)
+TILES = Tiles(128, 32, 128, 4, 2, True, 2048, 8, True)
+FLOAT32_TILES = Tiles(64, 32, 32, 4, 2, True, 2048, 8, True)
 MERGED_BLOCKS = 1024
 """Blocks of the vocabulary that a slot's program looks at together."""
 EDGES = 64
 """Edges of a state that it looks at together."""
+
+
+@functools.cache
+def _has_programmatic_launch(device: torch.device) -> bool:
+    """Whether a kernel can be launched while the one in front of it still runs: NVIDIA's GPUs from Hopper on."""
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def slot_walk_triton(
@@ -67,18 +76,21 @@ def slot_walk_triton(
         )
     if tiles is None:
         tiles = FLOAT32_TILES if plain.logits_QV.element_size() == 4 else TILES
+    is_chained = (
+        tiles.is_chained
+        and plain.logits_QV.is_cuda
+        and _has_programmatic_launch(plain.logits_QV.device)
+    )
     device, num_slots = plain.logits_QV.device, len(starts.row_N)
-    token_PN = torch.empty(num_positions, num_slots, dtype=torch.long, device=device)
-    chance_PN = torch.empty(num_positions, num_slots, device=device)
-    is_ended_N = torch.empty(num_slots, dtype=torch.bool, device=device)
+    found = Walked(torch.empty(2 * num_positions + 1, num_slots, dtype=torch.int32, device=device))
     if num_slots == 0:
-        return Walked(token_PN, chance_PN, is_ended_N)
+        return found
     (num_rows, num_vocab), (num_readers, rank) = plain.logits_QV.shape, weights.weight_XR.shape
     num_tokens, max_match = len(context.ids_K), len(weights.bonus_M)
     num_blocks = triton.cdiv(num_vocab, tiles.block_tokens)
     num_context_blocks = triton.cdiv(num_tokens, tiles.block_context)
 
-    plain = Plain(*(t.contiguous() for t in plain))
+    plain = Plain(plain.logits_QV.contiguous(), *map(_with_rows, plain[1:]))
     weights = Weights(*(t.contiguous() for t in weights))
     automata = Automata(*(t.contiguous() for t in automata))
     row_N, automaton_N, first_state_N, left_N, first_history_NM = (t.contiguous() for t in starts)
@@ -94,20 +106,21 @@ def slot_walk_triton(
     inner_NR = torch.empty(num_slots, rank, dtype=plain.logits_QV.dtype, device=device)
     gates_N3 = floats(num_slots, 3)
     is_allowed_NC = torch.empty(num_slots, num_classes, dtype=torch.uint8, device=device)
-    ended_N = is_ended_N.view(torch.uint8)
     # What its blocks leave for its choice.
     best_NT, top_NT, total_NT = (floats(num_slots, num_blocks) for _ in range(3))
     token_NT = torch.empty(num_slots, num_blocks, dtype=torch.int32, device=device)
     score_NK, logit_NK = (floats(num_slots, num_tokens) for _ in range(2))
     top_NU, total_NU = (floats(num_slots, num_context_blocks) for _ in range(2))
 
-    slots = (automaton_N, state_N, row_N, left_N, history_NM, ended_N)
+    slots = (automaton_N, state_N, row_N, left_N, history_NM, found.packed_XN[-1])
     ready = (
         inner_NR,
         gates_N3,
         is_allowed_NC,
         plain.state_QR,
         plain.rest_QX,
+        plain.state_QR.stride(0),
+        plain.rest_QX.stride(0),
         weights.before_VR,
         weights.weight_XR,
         automata.state_SX,
@@ -126,6 +139,9 @@ def slot_walk_triton(
         "BLOCK_D": EDGES,
         "BLOCK_C": min(1024, triton.next_power_of_2(num_classes)),
     }
+    chained: dict[str, bool] = {"IS_CHAINED": is_chained}
+    if is_chained:
+        chained["launch_pdl"] = True
     with torch.cuda.device_of(plain.logits_QV):
         start[(num_slots,)](
             *slots,
@@ -155,6 +171,7 @@ def slot_walk_triton(
                 key_KC,
                 context.num_seen_1,
                 plain.rest_QX,
+                plain.rest_QX.stride(0),
                 weights.weight_XR,
                 history_NM,
                 weights.bonus_M,
@@ -177,6 +194,7 @@ def slot_walk_triton(
                 BLOCK_SLOTS=max(16, triton.next_power_of_2(num_slots)),
                 BLOCK_RANK=tiles.block_rank,
                 IS_TURNING=tiles.is_turning,
+                **chained,
                 num_warps=tiles.num_warps,
                 num_stages=tiles.num_stages,
             )
@@ -192,8 +210,8 @@ def slot_walk_triton(
                 top_NU,
                 total_NU,
                 automata.class_AV,
-                token_PN,
-                chance_PN,
+                found.token_PN,
+                found.chance_PN,
                 place,
                 num_slots,
                 num_blocks,
@@ -209,6 +227,12 @@ def slot_walk_triton(
                 BLOCK_T=min(MERGED_BLOCKS, triton.next_power_of_2(num_blocks)),
                 BLOCK_U=triton.next_power_of_2(num_context_blocks),
                 BLOCK_K=min(tiles.merged_tokens, triton.next_power_of_2(num_tokens)),
+                **chained,
                 num_warps=tiles.choose_warps,
             )
-    return Walked(token_PN, chance_PN, is_ended_N)
+    return found
+
+
+def _with_rows(x_QX: Tensor) -> Tensor:
+    """Each row contiguous; the rows at any distance, as columns of a wider product are."""
+    return x_QX if x_QX.stride(1) == 1 else x_QX.contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -73,13 +74,31 @@ class Starts(NamedTuple):
     """The tokens in front, the last one first; -1 where there is none."""
 
 
-class Walked(NamedTuple):
-    token_PN: Tensor
-    """int64."""
-    chance_PN: Tensor
-    """float32: of the token's being right, or of the end's; the chance of nothing behind an end."""
-    is_ended_N: Tensor
-    """Whether the text ends inside its positions."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Walked:
+    """What was found, in one tensor, so that one copy brings it to the host."""
+
+    packed_XN: Tensor
+    """int32 [2 P + 1, N]: tokens, the bits of their chances, whether the slots ended."""
+
+    @property
+    def num_positions(self) -> int:
+        return len(self.packed_XN) // 2
+
+    @property
+    def token_PN(self) -> Tensor:
+        """int32; NO_TEXT behind a text's end."""
+        return self.packed_XN[: self.num_positions]
+
+    @property
+    def chance_PN(self) -> Tensor:
+        """float32: of the token's being right, or of the end's; the chance of nothing behind an end."""
+        return self.packed_XN[self.num_positions : -1].view(torch.float32)
+
+    @property
+    def is_ended_N(self) -> Tensor:
+        """Whether the text ends inside its positions."""
+        return self.packed_XN[-1] != 0
 
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)

@@ -31,7 +31,6 @@ def slot_walk_reference(
     starts: Starts,
     num_positions: int,
     num_classes: int,
-    max_edges: int,
     has_confidence: bool,
 ) -> Walked:
     """Slots that are done go on, and what they say then is left out at the end."""
@@ -40,7 +39,7 @@ def slot_walk_reference(
     place_P1 = torch.arange(num_positions, device=ids_K.device)[:, None]
     left_PN = starts.left_N - place_P1
     row_PN = (starts.row_N + place_P1).clamp(max=len(plain.state_QR) - 1)
-    edge_D = torch.arange(max_edges, device=ids_K.device)
+    edge_D = torch.arange(int(automata.state_SX[:, 1].max()), device=ids_K.device)
     class_NV = automata.class_AV[automaton_N].long()
     table_RV = weights.table_VR.float().T
     steps = []
@@ -91,7 +90,9 @@ def slot_walk_reference(
     # A full slot has ended too where nothing may follow.
     is_stuck_PN = is_text_PN & (left_PN == 1) & (automata.state_SX[state_PN, 1] == 0)
     is_ended_N = has_ended_PN[-1] | is_stuck_PN.any(0)
-    return Walked(torch.where(is_text_PN, token_PN, NO_TEXT), chance_PN, is_ended_N)
+    token_PN = torch.where(is_text_PN, token_PN, NO_TEXT)
+    chance_bits_PN = chance_PN.float().view(torch.int32)
+    return Walked(torch.cat([token_PN.int(), chance_bits_PN, is_ended_N[None].int()]))
 
 
 def _copied(context: Context, query_NC: Tensor, history_NM: Tensor, bonus_M: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ def test_a_head_without_what_the_tables_are_made_of_goes_position_by_position(
 def test_a_larger_bucket_changes_nothing(model, heads, in_tensors, monkeypatch):
     case = Case(model, heads[2], ALL_RULES)
     small = case.fill()
-    monkeypatch.setattr(graphed, "LEAST", Bucket(128, 512, 32, 64, 512, 256))
+    monkeypatch.setattr(graphed, "LEAST", Bucket(128, 512, 32, 64, 512))
     large = case.fill()
     assert results(small) == results(large)
     for pointer, one in small.items():
