@@ -196,8 +196,8 @@ def test_an_automaton_is_copied_once(model, heads, in_tensors, monkeypatch):
 
 
 def test_buckets_are_powers_of_two_from_the_least_on():
-    assert Bucket.holding(1, 1, 1, 1, 1, 1) == graphed.LEAST
-    assert Bucket.holding(16, 257, 5, 8, 64, 17) == (16, 512, 8, 8, 64, 32)
+    assert Bucket.holding(1, 1, 1, 1, 1) == graphed.LEAST
+    assert Bucket.holding(16, 257, 5, 8, 64) == (16, 512, 8, 8, 64)
 
 
 def test_a_head_that_is_gone_leaves_no_drafts(model, in_tensors):
