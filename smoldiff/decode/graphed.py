@@ -40,7 +40,7 @@ NUM_WARMUPS = 2
 
 
 class Bucket(NamedTuple):
-    """Shapes of a graph: powers of two, from those on below which a graph would not be faster."""
+    """Shapes of a graph: powers of two from `LEAST` on, so that few graphs serve: capturing one takes as long as many drafts."""
 
     num_queries: int
     num_tokens: int
@@ -54,7 +54,8 @@ class Bucket(NamedTuple):
         return cls(*(_rounded(size, least) for size, least in zip(sizes, LEAST, strict=True)))
 
 
-LEAST = Bucket(16, 256, 4, 4, 64)
+LEAST = Bucket(64, 1024, 16, 8, 512)
+"""Up to here a draft takes as long as a smaller one, to a few percent: it reads the head and the tables once, and launches."""
 
 
 class SlotStart(NamedTuple):

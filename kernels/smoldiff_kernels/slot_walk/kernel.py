@@ -45,7 +45,7 @@ class Tiles:
 
 
 # The fastest on one H200 of one knob after the other, at 16 slots, 128,256 tokens and 256 numbers; 1 to 5% between most.
-TILES = Tiles(128, 32, 128, 4, 2, True, 2048, 8, True)
+TILES = Tiles(128, 64, 128, 4, 2, True, 2048, 8, True)
 FLOAT32_TILES = Tiles(64, 32, 32, 4, 2, True, 2048, 8, True)
 MERGED_BLOCKS = 1024
 """Blocks of the vocabulary that a slot's program looks at together."""

@@ -122,7 +122,7 @@ def test_a_head_without_what_the_tables_are_made_of_goes_position_by_position(
 def test_a_larger_bucket_changes_nothing(model, heads, in_tensors, monkeypatch):
     case = Case(model, heads[2], ALL_RULES)
     small = case.fill()
-    monkeypatch.setattr(graphed, "LEAST", Bucket(128, 512, 32, 64, 512))
+    monkeypatch.setattr(graphed, "LEAST", Bucket(128, 2048, 32, 64, 1024))
     large = case.fill()
     assert results(small) == results(large)
     for pointer, one in small.items():
@@ -197,7 +197,7 @@ def test_an_automaton_is_copied_once(model, heads, in_tensors, monkeypatch):
 
 def test_buckets_are_powers_of_two_from_the_least_on():
     assert Bucket.holding(1, 1, 1, 1, 1) == graphed.LEAST
-    assert Bucket.holding(16, 257, 5, 8, 64) == (16, 512, 8, 8, 64)
+    assert Bucket.holding(64, 1025, 17, 9, 513) == (64, 2048, 32, 16, 1024)
 
 
 def test_a_head_that_is_gone_leaves_no_drafts(model, in_tensors):
