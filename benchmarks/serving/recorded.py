@@ -4,6 +4,8 @@ Loaded into vLLM's workers as `--worker-extension-cls serving.recorded.Extension
 the logit of each recorded token is raised above all others. Every step, draft and verification is that of a model that
 would have said the same; only the words are known beforehand. `Oracle` drafts the recorded tokens, so that nothing of a
 draft is ever wrong: no drafter can do better.
+
+vLLM has two model runners; with drafts of a class of one's own it takes the first, without drafts perhaps the second.
 """
 
 import json
@@ -101,6 +103,47 @@ def wrap(runner_class: type) -> None:
     runner_class._sample = _sample  # type: ignore[attr-defined]
 
 
+def wrap_second(runner_class: type, sampler_class: type) -> None:
+    """The same for the second runner, which samples without drafts and does not tell the host how far a request is."""
+    execute, sample = runner_class.execute_model, sampler_class.__call__  # type: ignore[attr-defined,misc]
+    requests: dict[str, tuple[int, Sequence[int]]] = {}
+
+    def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
+        for one in scheduler_output.scheduled_new_reqs:
+            prompt_ids = one.prompt_token_ids or ()
+            requests[one.req_id] = (len(prompt_ids), answers().of(prompt_ids))
+        for request_id in scheduler_output.finished_req_ids:
+            requests.pop(request_id, None)
+        return execute(self, scheduler_output, *args, **kwargs)
+
+    def sampled(self: Any, logits: Any, input_batch: Any) -> Any:
+        force(logits, input_batch, [requests.get(name, (0, ())) for name in input_batch.req_ids])
+        return sample(self, logits, input_batch)
+
+    runner_class.execute_model = execute_model  # type: ignore[attr-defined]
+    sampler_class.__call__ = sampled  # type: ignore[method-assign,misc]
+
+
+def force(logits_NV: Any, input_batch: Any, known: Sequence[tuple[int, Sequence[int]]]) -> None:
+    """Raise the recorded token of each row, where the device knows its position: the host does not wait.
+
+    known: of each row the number of the prompt's tokens, and the recorded ones.
+    """
+    most = max((len(answer) for _, answer in known), default=0)
+    if not most:
+        return
+    table = [[num, *answer, *[-1] * (most - len(answer))] for num, answer in known]
+    table_NX = torch.tensor(table).to(logits_NV.device, non_blocking=True)
+    position_N1 = input_batch.positions[input_batch.logits_indices].long()[:, None]
+    place_N1 = position_N1 + 1 - table_NX[:, :1]
+    token_N1 = table_NX[:, 1:].gather(1, place_N1.clamp(0, most - 1))
+    is_recorded_N1 = (place_N1 >= 0) & (place_N1 < most) & (token_N1 >= 0)
+    token_N1 = token_N1.clamp(min=0)
+    logits_NV.scatter_(
+        1, token_N1, logits_NV.gather(1, token_N1).masked_fill(is_recorded_N1, RAISED)
+    )
+
+
 class Oracle:
     """What `--speculative-config` names to draft the recorded tokens."""
 
@@ -130,6 +173,9 @@ class Oracle:
 
 
 if RECORDED in os.environ:
+    from vllm.v1.worker.gpu.model_runner import GPUModelRunner as SecondRunner
+    from vllm.v1.worker.gpu.sample.sampler import Sampler
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
     wrap(GPUModelRunner)
+    wrap_second(SecondRunner, Sampler)

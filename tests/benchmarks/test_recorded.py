@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from serving.recorded import RAISED, RECORDED, Oracle, places, wrap, write_answers
+from serving.recorded import RAISED, RECORDED, Oracle, places, wrap, wrap_second, write_answers
 from serving.shapes import SHAPES, write_model
 
 PROMPT, ANSWER = [5, 6, 7], [11, 12, 13, 14]
@@ -74,6 +74,41 @@ def test_the_recorded_token_has_the_highest_logit():
     logits = one._sample(torch.zeros(2, 20), None)
     assert logits.argmax(-1).tolist() == [12, 13]
     assert logits.max() == RAISED
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_second_runner_writes_them_too():
+    class Runner:
+        def execute_model(self, scheduler_output):
+            return scheduler_output
+
+    class Sampler:
+        def __call__(self, logits, input_batch):
+            return logits.argmax(-1).tolist()
+
+    def scheduled(new=(), finished=()):
+        requests = [SimpleNamespace(req_id=name, prompt_token_ids=ids) for name, ids in new]
+        return SimpleNamespace(scheduled_new_reqs=requests, finished_req_ids={*finished})
+
+    def sampled(**positions):
+        """Each request's next token, behind the token at its position."""
+        rows = torch.tensor([0, *positions.values()])
+        indices = torch.arange(1, len(rows))
+        batch = SimpleNamespace(req_ids=[*positions], positions=rows, logits_indices=indices)
+        return Sampler()(torch.zeros(len(positions), 20), batch)
+
+    wrap_second(Runner, Sampler)
+    runner = Runner()
+    runner.execute_model(scheduled([("a", PROMPT), ("b", [1]), ("c", PROMPT)]))
+    assert sampled(b=0, a=1, c=2) == [
+        0,
+        0,
+        11,
+    ]  # another prompt, one not read to its end, one that is
+    assert sampled(c=3, a=2) == [12, 11]
+    assert sampled(a=5, c=6) == [14, 0]  # nothing is recorded behind the end
+    runner.execute_model(scheduled(finished=["a"]))
+    assert sampled(a=5) == [0]
 
 
 @pytest.mark.usefixtures("recorded")
