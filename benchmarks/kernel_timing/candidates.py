@@ -248,6 +248,7 @@ def slot_walk(is_small: bool, device: torch.device, limit: int) -> list[Sweep]:
         "is_turning": (False, True),
         "merged_tokens": (512, 1024, 2048),
         "choose_warps": (4, 8, 16),
+        "is_chained": (False, True),
     }
 
     def fits(knobs: Knobs) -> bool:
