@@ -1,4 +1,5 @@
-"""One draft of all open slots: head pass, LM head, and the walk through the slots' automata, part by part.
+"""One draft of all open slots: head pass, LM head, and the walk through the slots' automata, part by part; and what else a
+pass of the base asks of the head: to take in the tokens that it saw, and to decide what it can.
 
     python benchmarks/bench_draft.py --out rows.jsonl                 one GPU, the shape of SmolLM3-3B
     python benchmarks/bench_draft.py --device cpu --quick             tiny shapes, to see that it runs
@@ -44,6 +45,10 @@ from smoldiff.template.template import MASK
 
 TB_PER_S = 4.27
 TARGET_MS = 0.6
+NUM_TAKEN = 32
+"""Tokens of a pass that are taken in."""
+ONLY_EAGER = "tokens taken in"
+"""Not in a graph: its ids come from the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class Case:
         ids = torch.randint(V, (shape.num_context,)).tolist()
         states_TS = self.drawn(shape.num_context, len(self.head.config.taps) * D)
         self.memory: Memory = self.denoiser.remember(ids, states_TS, 0)
+        self.seen_ids, self.seen_TS = ids[-NUM_TAKEN:], states_TS
 
     def drawn(self, *shape: int) -> Tensor:
         return torch.randn(shape, device=self.device, dtype=self.dtype)
@@ -110,6 +116,12 @@ class Case:
         finally:
             denoise.serves = before
         return [(one.token_ids, one.is_ended) for one in fills]
+
+    def take_in(self) -> Memory:
+        """The last tokens of the context once more, as behind a pass that verified a draft."""
+        num, start = len(self.seen_ids), self.shape.num_context - len(self.seen_ids)
+        more = self.denoiser.remember(self.seen_ids, self.seen_TS[-num:], start)
+        return self.memory.cut(start).followed_by(more)
 
     def graph(self) -> Graph:
         (graph,) = Drafts.of(self.head, self.tables, self.memory.ids_BN.device)._graphs.values()
@@ -184,6 +196,8 @@ def parts(case: Case) -> dict[str, Callable[[], Any]]:
             case.head, projected, plain, context, starts, tables, *shapes
         ),
         "draft": graph.drafted,
+        "decisions": lambda: fused.decide(memory, queries),
+        ONLY_EAGER: case.take_in,
     }
 
 
@@ -202,12 +216,17 @@ def num_bytes(case: Case) -> dict[str, int]:
     keys = 2 * cfg.num_layers * shape.num_context * cfg.num_kv_heads * cfg.head_dim
     lm_head = V * D + Q * V + D * D
     step = V * cfg.markov_rank + shape.num_context * cfg.copy_dim + N * V
+    attentions = [layer.attention for layer in case.head.layers]
+    readers = [case.head.fuse, case.head.copy_key, *(a.k_proj for a in attentions)]
+    readers += [a.v_proj for a in attentions]
+    taken = sum(module.weight.numel() for module in readers)
     found = {
         "head pass": (layers + keys) * size,
         "scoring": lm_head * size,
         "slot decoding": shape.num_positions * (step * size + N * V * 2),
     }
-    return {**found, "draft": sum(found.values())}
+    whole = {"draft": sum(found.values()), "decisions": found["head pass"]}
+    return {**found, **whole, ONLY_EAGER: taken * size}
 
 
 def timed(function: Callable[[], Any], device: torch.device, repeats: int) -> float:
@@ -244,7 +263,7 @@ def measured(case: Case, repeats: int) -> list[Line]:
     sizes, lines = num_bytes(case), []
     for name, function in parts(case).items():
         eager_ms = timed(function, case.device, repeats)
-        replay_ms = replayed(function, repeats) if is_gpu else None
+        replay_ms = replayed(function, repeats) if is_gpu and name != ONLY_EAGER else None
         wall_ms = host_ms = None
         if name == "draft":
             wall_ms = timed(lambda: case.fill(in_tensors=True), case.device, repeats)

@@ -73,6 +73,8 @@ class Denoiser:
     def remember(self, ids: Sequence[int], states_TS: Tensor, start: int) -> Memory:
         """What the head keeps of tokens that the base has just seen, the `start`-th of their row first."""
         device = states_TS.device
+        if serves(self.head, device):
+            return self._drafts(device).fused.remember(ids, states_TS, start)
         ids_1T = torch.tensor([ids], device=device)
         return self.head.remember(
             ids_1T, states_TS[None], torch.tensor([len(ids)], device=device), start
@@ -82,6 +84,17 @@ class Denoiser:
         """One pass of the head."""
         self.num_passes += 1
         return self.head.encode(memory, Queries.of([queries], memory.ids_BN.device), self.tables)
+
+    @torch.inference_mode()
+    def decide(self, memory: Memory, queries: Sequence[Query]) -> Tensor:
+        """[Q] float32, on the CPU: a score for each query that is an option of a question."""
+        if serves(self.head, memory.ids_BN.device):
+            self.num_passes += 1
+            return self._drafts(memory.ids_BN.device).decide(memory, queries)
+        return self.head.decide(self.encode(memory, queries))[0].cpu()
+
+    def _drafts(self, device: torch.device) -> Drafts:
+        return Drafts.of(self.head, self.tables, device)
 
     @torch.inference_mode()
     def fill(
@@ -128,9 +141,9 @@ class Denoiser:
     def _drafted(self, memory: Memory, rows: Sequence[Query], live: Sequence[_Chain]) -> bool:
         """Fill all slots in one go on the device, where that is possible."""
         is_free = bool(live) and all(chain.is_free for chain in live)
-        if not (is_free and serves(self.head, memory)):
+        if not (is_free and serves(self.head, memory.ids_BN.device)):
             return False
-        drafts = Drafts.of(self.head, self.tables, memory.ids_BN.device)
+        drafts = self._drafts(memory.ids_BN.device)
         ends = drafts.fill(self.head, memory, rows, [chain.start() for chain in live])
         if ends is None:
             return False

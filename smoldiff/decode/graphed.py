@@ -1,4 +1,4 @@
-"""A draft of all open slots on the GPU, as one CUDA graph for each bucket of shapes.
+"""A draft of all open slots on the GPU, or the scores of decisions, as one CUDA graph for each bucket of shapes.
 
 One copy brings a draft's numbers to the device, one brings tokens and chances back; between the two the host does nothing
 but replay: head pass, LM head, and the walk through the slots' automata. Shapes are rounded up to those of a bucket, so that
@@ -24,6 +24,7 @@ from smoldiff.head.fused import FusedHead
 from smoldiff.head.inputs import MAX_NAME_TOKENS, Queries, Query, stacked
 from smoldiff.head.memory import Memory
 from smoldiff.head.model import DiffusionHead
+from smoldiff.head.packed import PackedMemory, Packing
 from smoldiff.head.projected import Projected, can_be_projected
 from smoldiff.head.readings import MAX_MATCH
 from smoldiff.head.tables import Tables
@@ -80,18 +81,19 @@ class SlotEnd(NamedTuple):
     is_ended: bool
 
 
-def serves(head: DiffusionHead, memory: Memory) -> bool:
+def serves(head: DiffusionHead, device: torch.device) -> bool:
     """Whether drafts of this head are made here."""
-    return memory.ids_BN.is_cuda and can_be_projected(head.config)
+    return device.type == "cuda" and can_be_projected(head.config)
 
 
 class Drafts:
-    """Drafts of one head."""
+    """What one head drafts, and what it decides."""
 
     def __init__(self, head: DiffusionHead, tables: Tables, device: torch.device) -> None:
         self.fused, self.projected = FusedHead(head, tables), Projected(head, tables)
         self.walk_tables = WalkTables(len(tables.lm_head_VH), device)
-        self._graphs: OrderedDict[Bucket, Graph] = OrderedDict()
+        self._read: dict[int, Reading] = {}
+        self._graphs: OrderedDict[tuple[str, Bucket], Graph] = OrderedDict()
         self.num_cold = 0
         """Drafts that took longer, because their bucket's graph was not captured yet."""
 
@@ -134,30 +136,73 @@ class Drafts:
             most,
             max(place.num_classes for place in places),
         )
-        graph = self._graph(head, bucket, memory)
-        self.num_cold += not graph.is_warm
-        graph.take(memory, queries)
         rows = [
             (slot.query, place.number, place.first_state + slot.state, slot.num_left, *slot.history)
             for slot, place in zip(slots, places, strict=True)
         ]
-        graph.start(rows)
-        return graph.run()[: len(slots)]
+        own, fused, projected = weakref.ref(head), self.fused, self.projected
+        walk_tables = self.walk_tables  # a graph must not keep the head whose it is
 
-    def _graph(self, head: DiffusionHead, bucket: Bucket, like: Memory) -> Graph:
-        if bucket not in self._graphs:
-            fused, projected, walk_tables = self.fused, self.projected, self.walk_tables
-            own = weakref.ref(head)  # a graph must not keep the head whose it is
+        def draft(memory: Memory, queries: Queries, starts: Starts) -> Tensor:
+            head = _alive(own)
+            return drafted(head, fused, projected, walk_tables, bucket, memory, queries, starts)
 
-            def draft(memory: Memory, queries: Queries, starts: Starts) -> Tensor:
-                head = _alive(own)
-                return drafted(head, fused, projected, walk_tables, bucket, memory, queries, starts)
+        found = self._run(bucket, memory, queries, rows, "fill", draft)
+        return _read(found, bucket.num_positions)[: len(slots)]
 
-            self._graphs[bucket] = Graph(bucket, like, draft)
+    def decide(self, memory: Memory, queries: Sequence[Query]) -> Tensor:
+        """[Q] float32, on the CPU: a score for each query that is an option of a question."""
+        fused = self.fused
+        bucket = Bucket.holding(len(queries), memory.num_tokens, 1, 1, 1)
+        return self._run(
+            bucket, memory, queries, (), "decide", lambda *asked: fused.decide(*asked[:2])
+        )[: len(queries)]
+
+    def _run(
+        self,
+        bucket: Bucket,
+        memory: Memory,
+        queries: Sequence[Query],
+        rows: Sequence[Sequence[int]],
+        name: str,
+        draft: Draft,
+    ) -> Tensor:
+        """What a draft finds, on the CPU. Of all drafts of a name only the first of a bucket's is ever run."""
+        packing = self.fused.packing
+        reading = self._read.get(bucket.num_tokens)
+        if reading is None:
+            reading = self._read[bucket.num_tokens] = Reading(packing, bucket.num_tokens, memory)
+        graph = self._graphs.get((name, bucket))
+        if graph is None:
+            graph = self._graphs[name, bucket] = Graph(bucket, reading.memory, draft)
             if len(self._graphs) > MAX_GRAPHS:
                 self._graphs.popitem(last=False)
-        self._graphs.move_to_end(bucket)
-        return self._graphs[bucket]
+        self._graphs.move_to_end((name, bucket))
+        self.num_cold += not graph.is_warm
+        reading.take(memory)
+        graph.take(memory.num_tokens, queries, rows)
+        return graph.run()
+
+
+class Reading:
+    """The memory that graphs read, for rows of up to so many tokens."""
+
+    def __init__(self, packing: Packing, num_tokens: int, like: Memory) -> None:
+        self._packing = packing
+        ids_1N, fused_BNH = like.ids_BN, like.fused_BNH
+        self.memory = packing.memory(
+            ids_1N.new_zeros(1, num_tokens), fused_BNH.new_zeros(num_tokens, packing.width)
+        )
+        self._taken: weakref.ref[Memory] | None = None
+
+    def take(self, memory: Memory) -> None:
+        """Copy in what the head has read, unless it stands there."""
+        if self._taken is not None and self._taken() is memory:
+            return
+        packed = memory if isinstance(memory, PackedMemory) else self._packing.packed(memory)
+        self.memory.ids_BN[:, : memory.num_tokens].copy_(packed.ids_BN)
+        self.memory.packed_NW[: memory.num_tokens].copy_(packed.packed_NW)
+        self._taken = weakref.ref(memory)
 
 
 _DRAFTS: weakref.WeakKeyDictionary[DiffusionHead, Drafts] = weakref.WeakKeyDictionary()
@@ -188,40 +233,40 @@ Draft = Callable[[Memory, Queries, Starts], Tensor]
 class Graph:
     """A draft of one bucket: its buffers, and on a GPU its CUDA graph. On a CPU it is computed each time."""
 
-    def __init__(self, bucket: Bucket, like: Memory, draft: Draft) -> None:
+    def __init__(self, bucket: Bucket, memory: Memory, draft: Draft) -> None:
+        """`memory` is that of a `Reading`, which changes between the runs."""
         self.bucket, self._draft = bucket, draft
-        device = like.ids_BN.device
+        device = memory.ids_BN.device
         layout = _layout(bucket)
         num_integers = sum(prod(shape) for shape in layout.values())
-        self._staging = torch.zeros(num_integers, dtype=torch.long, pin_memory=like.ids_BN.is_cuda)
+        self._staging = torch.zeros(
+            num_integers, dtype=torch.long, pin_memory=memory.ids_BN.is_cuda
+        )
         self._packed = torch.zeros(num_integers, dtype=torch.long, device=device)
         self._host = {n: t.numpy() for n, t in _views(self._staging, layout).items()}
         self._views = _views(self._packed, layout)
-        self._memory = replace(_blank(like, bucket.num_tokens), lengths_B=self._views["lengths_B"])
+        self._memory = replace(memory, lengths_B=self._views["lengths_B"])
         self._found: Tensor | None = None
         """What the captured graph leaves."""
         self._num_runs = 0
         self._captured: Any = None
 
-    def take(self, memory: Memory, queries: Sequence[Query]) -> None:
-        """Copy in what the head has read and what it is asked."""
-        num = memory.num_tokens
-        for mine, theirs in zip(_by_token(self._memory), _by_token(memory), strict=True):
-            mine[:, :num].copy_(theirs)
-        self._host["lengths_B"][0] = num
+    def take(
+        self, num_tokens: int, queries: Sequence[Query], rows: Sequence[Sequence[int]]
+    ) -> None:
+        """How much of the memory counts, what the head is asked, and where the slots begin, in the order of `Starts`."""
+        self._host["lengths_B"][0] = num_tokens
         for name, array_1Q in stacked([queries]).items():
             self._host[name][:] = _FILLING.get(name, 0)
             self._host[name][:, : len(queries)] = array_1Q
-
-    def start(self, rows: Sequence[Sequence[int]]) -> None:
-        """Say where the slots begin: integers in the order of `Starts`."""
         starts, history = self._host["starts_4N"], self._host["history_NM"]
         starts[:], history[:] = 0, 0  # no position left: nothing to do
-        starts.T[: len(rows)] = [row[:4] for row in rows]
-        history[: len(rows)] = [row[4:] for row in rows]
+        if rows:
+            starts.T[: len(rows)] = [row[:4] for row in rows]
+            history[: len(rows)] = [row[4:] for row in rows]
 
-    def run(self) -> list[SlotEnd]:
-        """The texts of all slots of the bucket. Waits for the device.
+    def run(self) -> Tensor:
+        """What the draft finds, on the CPU. Waits for the device.
 
         Captured when it comes again: the first run compiles what is to be compiled, and many a bucket is seen once.
         """
@@ -230,11 +275,9 @@ class Graph:
             self._captured = self._capture()
         self._num_runs += 1
         if self._captured is None or self._found is None:
-            found = self.drafted()
-        else:
-            self._captured.replay()
-            found = self._found
-        return _read(found.cpu(), self.bucket.num_positions)
+            return self.drafted().cpu()
+        self._captured.replay()
+        return self._found.cpu()
 
     @property
     def is_warm(self) -> bool:
@@ -249,7 +292,7 @@ class Graph:
         return self._memory, Queries(**{name: views[name] for name in _QUERIES}), starts
 
     def drafted(self) -> Tensor:
-        """What the graph holds: of what stands in the buffers, the tokens, chances and ends, as `drafted` has them."""
+        """What the graph holds, of what stands in the buffers."""
         return self._draft(*self.inputs())
 
     def _capture(self) -> Any:
@@ -301,33 +344,6 @@ def _views(flat: Tensor, layout: dict[str, tuple[int, ...]]) -> dict[str, Tensor
         name: part.view(shape) for (name, shape), part in zip(layout.items(), parts, strict=True)
     }
     return views | {"is_fed_BQ": views["is_fed_BQ"].view(torch.bool)}
-
-
-def _blank(like: Memory, num_tokens: int) -> Memory:
-    """A memory with room for more tokens, whose positions are counted on."""
-
-    def grown(x: Tensor, dim: int = 1) -> Tensor:
-        shape = [*x.shape]
-        shape[dim] = num_tokens
-        return x.new_zeros(shape)
-
-    return Memory(
-        grown(like.ids_BN),
-        like.lengths_B,
-        torch.arange(num_tokens, device=like.ids_BN.device)[None],
-        grown(like.fed_in_BN),
-        grown(like.fused_BNH),
-        grown(like.final_BND),
-        tuple(grown(k, 2) for k in like.keys),
-        tuple(grown(v, 2) for v in like.values),
-        grown(like.copy_BNC),
-    )
-
-
-def _by_token(memory: Memory) -> list[Tensor]:
-    """What is copied into a bucket: tensors whose dimension 1 is that of tokens."""
-    by_head = (x.transpose(1, 2) for x in (*memory.keys, *memory.values))
-    return [memory.ids_BN, memory.fused_BNH, memory.final_BND, memory.copy_BNC, *by_head]
 
 
 def _read(found: Tensor, num_positions: int) -> list[SlotEnd]:

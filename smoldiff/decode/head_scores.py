@@ -35,12 +35,10 @@ class HeadDecider:
     def look(self, memory: Memory, seen: Seen) -> None:
         self._memory, self._seen = memory, seen
 
-    @torch.inference_mode()
     def decide(self, template: Any, questions: Sequence[Question]) -> list[Tensor]:
         """For each question, log-odds of its options."""
         rows = [self._asker.question(self._seen, question) for question in questions]
-        encoded = self._denoiser.encode(self._memory, [one for row in rows for one in row])
-        scores_Q = self._denoiser.head.decide(encoded)[0].cpu()
+        scores_Q = self._denoiser.decide(self._memory, [one for row in rows for one in row])
         parts = scores_Q.split([len(row) for row in rows])
         return [
             torch.cat([torch.zeros(1), scores]) if question.ask is Ask.KEY else scores

@@ -4,6 +4,7 @@ is one launch each (`smoldiff_kernels.head_pass`). The same numbers as `Diffusio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from smoldiff.head.inputs import NUM_BLOCKS, Queries
 from smoldiff.head.layers import HeadLayer
 from smoldiff.head.memory import Memory
 from smoldiff.head.model import DiffusionHead
+from smoldiff.head.packed import PackedMemory, Packing
 from smoldiff.head.tables import Tables
 from smoldiff_kernels.head_attention import head_attention
 from smoldiff_kernels.head_pass import Asked, Rows, Seen, add_norm, gated, inputs, norm_rotary
@@ -66,8 +68,43 @@ class FusedHead:
         )
         self._layers = [FusedLayer(layer) for layer in head.layers]
         self._norm_H = head.norm.weight.detach()
+        self._fuse_HS = head.fuse.weight.detach()
+        self._fuse_norm_H = head.fuse_norm.weight.detach()
+        attentions = [layer.attention for layer in head.layers]
+        seen = [*(one.k_proj for one in attentions), *(one.v_proj for one in attentions)]
+        seen += [head.copy_key] if cfg.has_copy else []
+        self._seen_OH = torch.cat([one.weight for one in seen])
+        norms = [one.k_norm.weight.expand(cfg.num_kv_heads, -1) for one in attentions]
+        self._key_norm_AE = torch.cat(norms)
+        self._decision = head.decision
         self._embedding_VD = tables.embedding_VH
         self._frequency_F = head.rotary.frequencies(self._embedding_VD.device)
+        self.packing = Packing(cfg, self._embedding_VD.device)
+
+    def remember(self, ids: Sequence[int], states_TS: Tensor, start: int) -> PackedMemory:
+        """What the head keeps of tokens that the base has just seen, the `start`-th of their row first.
+
+        Its positions and its length are those of a row that begins here, as for the part of a memory they do not count.
+        """
+        states_TS = states_TS.to(self._fuse_HS.dtype)
+        _, fused_TH = add_norm(functional.linear(states_TS, self._fuse_HS), None, self._fuse_norm_H)
+        seen_TO = functional.linear(fused_TH, self._seen_OH)
+        num_keys = self._key_norm_AE.numel()
+        turned_TAE = norm_rotary(
+            seen_TO[:, :num_keys].unflatten(1, self._key_norm_AE.shape),
+            self._key_norm_AE,
+            self.packing.counts(start, start + len(ids)),
+            self._frequency_F,
+        )
+        final_TD = states_TS[:, -self._embedding_VD.shape[1] :]
+        parts = [fused_TH, final_TD, turned_TAE.flatten(1), seen_TO[:, num_keys:]]
+        ids_1T = torch.tensor([ids], device=states_TS.device)
+        return self.packing.memory(ids_1T, torch.cat(parts, 1))
+
+    def decide(self, memory: Memory, queries: Queries) -> Tensor:
+        """[Q] float32: a score for each query that is an option of a question."""
+        scores_Q1: Tensor = self._decision(self.encode(memory, queries).h_QH)
+        return scores_Q1[:, 0].float()
 
     def encode(self, memory: Memory, queries: Queries) -> Passed:
         """One pass. The memory's tokens stand at positions 0, 1, ... and were fed in one moment."""

@@ -69,7 +69,7 @@ def norm_rotary(
 ) -> Tensor:
     """Queries and keys: norm of each head, times its weight, then rotary position embedding (Su et al., 2021).
 
-    x_QAE: heads and their width contiguous; queries at any distance. position_Q int32, frequency_F float32.
+    x_QAE: heads and their width contiguous; queries at any distance. position_Q integers, frequency_F float32.
     """
     if _is_triton(impl, x_QAE):
         from smoldiff_kernels.head_pass.kernel import norm_rotary_triton

@@ -40,6 +40,7 @@ def blocks(
     sorted_ptr,
     order_ptr,
     key_ptr,
+    key_stride,
     num_seen_ptr,
     plain_rest_ptr,
     rest_stride,
@@ -110,6 +111,7 @@ def blocks(
             is_slot_N,
             ids_ptr,
             key_ptr,
+            key_stride,
             plain_rest_ptr + row_N * rest_stride,
             weight_ptr,
             inner_ptr,
@@ -222,6 +224,7 @@ def _pointers(
     is_slot_N,
     ids_ptr,
     key_ptr,
+    key_stride,
     plain_at_N,
     weight_ptr,
     inner_ptr,
@@ -241,7 +244,7 @@ def _pointers(
     for start in range(0, WIDTH, BLOCK_RANK):
         c_C = start + tl.arange(0, BLOCK_RANK)
         is_c = (c_C < WIDTH)[None, :]
-        key_at = key_ptr + order_K[:, None] * WIDTH + c_C[None, :]
+        key_at = key_ptr + order_K[:, None] * key_stride + c_C[None, :]
         key_KC = tl.load(key_at, mask=is_token_K[:, None] & is_c, other=0.0)
         is_in_NC = is_slot_N[:, None] & is_c
         query_NC = tl.load(plain_at_N[:, None] + c_C[None, :], mask=is_in_NC, other=0.0)

@@ -94,7 +94,7 @@ def slot_walk_triton(
     weights = Weights(*(t.contiguous() for t in weights))
     automata = Automata(*(t.contiguous() for t in automata))
     row_N, automaton_N, first_state_N, left_N, first_history_NM = (t.contiguous() for t in starts)
-    ids_K, key_KC = context.ids_K.contiguous(), context.key_KC.contiguous()
+    ids_K, key_KC = context.ids_K.contiguous(), _with_rows(context.key_KC)
     # Equal tokens stand next to each other.
     sorted_K, order_K = ids_K.sort() if context.by_id is None else context.by_id
 
@@ -169,6 +169,7 @@ def slot_walk_triton(
                 sorted_K,
                 order_K,
                 key_KC,
+                key_KC.stride(0),
                 context.num_seen_1,
                 plain.rest_QX,
                 plain.rest_QX.stride(0),

@@ -19,6 +19,7 @@ from smoldiff.decode.graphed import Bucket, Drafts
 from smoldiff.decode.walk_tables import WalkTables
 from smoldiff.errors import SchemaError
 from smoldiff.head.memory import Memory
+from smoldiff.head.packed import Packing
 from smoldiff.head.projected import can_be_projected
 from smoldiff.head.tables import Tables
 
@@ -210,6 +211,38 @@ def test_a_head_that_is_gone_leaves_no_drafts(model, in_tensors):
     assert drafts() is None
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_decisions_are_those_of_the_plain_pass(model, heads, seed, in_tensors, monkeypatch):
+    case = Case(model, heads[seed], ALL_RULES)
+    queries = [query for one in case.asked for query in one.queries]
+    for some in (
+        queries[:3],
+        queries,
+        queries[:1],
+    ):  # what is left of an earlier question says nothing
+        found = case.denoiser.decide(case.memory, some)
+        with monkeypatch.context() as plain:
+            plain.setattr(denoise, "serves", lambda *_: False)
+            wanted = case.denoiser.decide(case.memory, some)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert case.denoiser.num_passes == 6
+
+
+def test_what_was_read_is_copied_once(model, heads, in_tensors, monkeypatch):
+    case = Case(model, heads[0], in_object(on={"type": "boolean"}))
+    copied = []
+    packed = Packing.packed
+    monkeypatch.setattr(Packing, "packed", lambda *args: copied.append(1) or packed(*args))
+    plain = Memory(**{field.name: getattr(case.memory, field.name) for field in fields(Memory)})
+    queries = [query for one in case.asked for query in one.queries]
+    first = case.denoiser.decide(plain, queries)
+    assert torch.equal(case.denoiser.decide(plain, queries), first)
+    assert len(copied) == 1
+    case.denoiser.decide(case.memory.cut(2), queries)
+    assert torch.equal(case.denoiser.decide(plain, queries), first)
+    assert len(copied) == 3  # the shorter one too, and the longer one again
+
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -241,8 +274,14 @@ def test_replayed_graphs_fill_as_a_cpu_does(model, heads, seed):
         assert results(found) == results(wanted)
         for pointer, one in found.items():
             assert one.chances == pytest.approx(wanted[pointer].chances, rel=1e-3, abs=1e-5)
+        queries = [query for one in case.asked for query in one.queries]
+        decided, known = (
+            denoiser.decide(memory, queries),
+            case.denoiser.decide(case.memory, queries),
+        )
+        torch.testing.assert_close(decided, known, rtol=1e-3, atol=1e-4)
     buckets = graphed._DRAFTS[head]._graphs
-    assert len(buckets) <= len(schemas)
+    assert len(buckets) <= 2 * len(schemas)
     assert all(graph._captured is not None for graph in buckets.values())
 
 

@@ -2,8 +2,11 @@ import pytest
 import torch
 
 import smoldiff
+from smoldiff.decode import denoise
+from smoldiff.decode.graphed import Drafts
 from smoldiff.decode.pace import Pace
 from smoldiff.head.model import DiffusionHead
+from smoldiff.head.projected import can_be_projected
 
 TOOLS = [
     {
@@ -158,3 +161,28 @@ def test_the_head_of_another_base_is_refused(plain, headed):
     object.__setattr__(other.config.base, "num_layers", 3)
     with pytest.raises(smoldiff.ModelError, match="num_layers 3"):
         plain.with_head(other)
+
+
+@pytest.mark.parametrize("question", QUESTIONS[:2])
+def test_what_a_gpu_would_run_drafts_the_same(question, monkeypatch):
+    """Memory in one tensor, decisions and slots in the drafts' own tensors, here without graphs."""
+    model = smoldiff.load("smoldiff-nano", device="cpu")
+    drawn, decided = [], []
+    for log, method in ((drawn, "fill"), (decided, "decide")):
+        own = getattr(Drafts, method)
+
+        def logged(*args, log=log, own=own):
+            log.append(own(*args))
+            return log[-1]
+
+        monkeypatch.setattr(Drafts, method, logged)
+    expected = smoldiff.generate_call(model, TOOLS, question)
+    assert not drawn
+    monkeypatch.setattr(denoise, "serves", lambda head, _: can_be_projected(head.config))
+    result = smoldiff.generate_call(model, TOOLS, question)
+    assert decided
+    assert drawn
+    assert None not in drawn
+    assert result.text == expected.text
+    assert result.stats.base_passes == expected.stats.base_passes
+    assert result.stats.accepted == expected.stats.accepted
