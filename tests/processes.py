@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 
 import tiny_head
+import torch
 
 
 def in_processes(num_ranks: int, action: Callable[[int], None]) -> None:
@@ -20,6 +21,8 @@ def in_processes(num_ranks: int, action: Callable[[int], None]) -> None:
         if not child:
             code = 1
             try:
+                # The parent's pool of threads is made anew at its first use, which two threads at once must not be.
+                torch.set_num_threads(torch.get_num_threads())
                 tiny_head.as_rank(rank, num_ranks, port)
                 tiny_head.forget_processes()
                 action(rank)
