@@ -167,7 +167,7 @@ class Drafts:
         name: str,
         draft: Draft,
     ) -> Tensor:
-        """What a draft finds, on the CPU. Of all drafts of a name only the first of a bucket's is ever run."""
+        """What a draft finds, on the CPU. `draft` is kept for a name and a bucket, and must do the same each time."""
         packing = self.fused.packing
         reading = self._read.get(bucket.num_tokens)
         if reading is None:

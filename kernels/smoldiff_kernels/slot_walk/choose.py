@@ -146,14 +146,16 @@ def choose(
     if IS_CHAINED:
         tl.extra.cuda.gdc_launch_dependents()
     n = tl.program_id(0).to(tl.int64)
-    # What the step before left can be read while the blocks still run: they began behind it.
+    # What the step before left can be read while the blocks still run: they began behind it. Not from the L1 cache, which
+    # may still have what stood there two steps before.
     row, left = tl.load(row_ptr + n) + place, tl.load(left_ptr + n) - place
-    has_ended = tl.load(ended_ptr + n) != 0
-    state, automaton = tl.load(state_ptr + n), tl.load(automaton_ptr + n)
+    has_ended = tl.load(ended_ptr + n, cache_modifier=".cg") != 0
+    state, automaton = tl.load(state_ptr + n, cache_modifier=".cg"), tl.load(automaton_ptr + n)
     first_edge, num_edges = tl.load(states_ptr + state * 3), tl.load(states_ptr + state * 3 + 1)
     accepts = tl.load(states_ptr + state * 3 + 2) != 0
-    copy, sure = tl.sigmoid(tl.load(gates_ptr + n * 3)), tl.load(gates_ptr + n * 3 + 1)
-    null = tl.load(gates_ptr + n * 3 + 2)
+    copy = tl.sigmoid(tl.load(gates_ptr + n * 3, cache_modifier=".cg"))
+    sure = tl.load(gates_ptr + n * 3 + 1, cache_modifier=".cg")
+    null = tl.load(gates_ptr + n * 3 + 2, cache_modifier=".cg")
     if IS_CHAINED:
         tl.extra.cuda.gdc_wait()
 
