@@ -19,6 +19,7 @@ from smoldiff_integrations.vllm.features import FeatureTable
 from smoldiff_integrations.vllm.head import ReadyHead
 from smoldiff_integrations.vllm.load import Load
 from smoldiff_integrations.vllm.schema import NoScaffold, constraint_of
+from smoldiff_integrations.vllm.warming import warm_up
 
 MAX_FAULTS = 16
 """Errors after which nothing is drafted any more: each costs time, and none is expected."""
@@ -68,6 +69,16 @@ class BatchDrafts:
                 self._fault("the request goes on without drafts")
         self.counters.add("draft_microseconds", round(1e6 * (time.perf_counter() - began)))
         return drafts
+
+    def warm_up(self) -> None:
+        """Before the first step: what a first draft with the head would wait for."""
+        if self.head is None:
+            return
+        try:
+            warm_up(self.head, self.vocabulary)
+        except Exception:  # a fault of ours must not keep the server from starting
+            self._fault("the head is off")
+            self.drop_head("its first draft failed")
 
     def drop_head(self, reason: str) -> None:
         """Go on without the head, for good."""

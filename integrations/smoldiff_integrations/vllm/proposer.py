@@ -99,6 +99,8 @@ class Proposer:
             return
         if self._head is not None:
             self._share(target, self._head, self._batch)
+        if self._is_first_rank:
+            self._batch.warm_up()
         parts = self._batch.parts | ({"diffusion"} if self._batch.head else set())
         num = self._batch.max_draft
         log.info("smoldiff drafts with %s, at most %d tokens", "+".join(sorted(parts)), num)
