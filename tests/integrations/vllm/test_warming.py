@@ -48,7 +48,9 @@ def test_on_a_cpu_there_is_nothing_to_warm(model, ready, monkeypatch):
     warming.warm_up(ready, model.vocabulary)
 
 
-def test_behind_it_a_request_finds_all_its_graphs(model, ready, monkeypatch):
+@pytest.mark.parametrize("seed", range(6))
+def test_behind_it_a_request_finds_all_its_graphs(model, ready, monkeypatch, seed):
+    torch.manual_seed(seed)  # states say nothing, so drafts of all lengths come up
     as_a_gpu(monkeypatch)
     warming.warm_up(ready, model.vocabulary)
     num_cold = Drafts.num_cold_of(ready.head)
