@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from kernel_timing.case import OURS, Case, Target
 from kernel_timing.clock import Work, inputs_beyond_cache, taking_turns
-from smoldiff_kernels.head_attention import head_attention
+from smoldiff_kernels.head_attention import Impl, head_attention
 
 # Shapes: B rows, T template positions, C context tokens, A query heads, G key/value heads, E head width.
 
 OP = "head_attention"
 SDPA, JOINED = "SDPA, joined before", "SDPA + join"
+SERVING: tuple[Impl, ...] = ("triton", "cudnn")
+"""What `auto` chooses among on a GPU."""
 NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 16, 4, 128
 REAL = ((1, 128, 512), (1, 128, 4096), (8, 128, 1024), (32, 128, 2048), (64, 256, 1024))
 
@@ -79,11 +81,18 @@ def _full(b: int, t: int, c: int, num: int, device: torch.device) -> Mapping[str
     ]
     return {
         OURS: taking_turns([partial(head_attention, *one) for one in inputs]),
+        **{f"impl={impl!r}": _ours_by(impl, inputs, device) for impl in SERVING},
         SDPA: taking_turns([partial(_sdpa, *one) for one in joined]),
         JOINED: taking_turns([partial(_join, *one) for one in inputs]),
         "FlexAttention, joined before": _flex(joined, device),
         "flash-attn + join": _flash(inputs, device),
     }
+
+
+def _ours_by(impl: Impl, inputs: list[tuple[Tensor, ...]], device: torch.device) -> Work | None:
+    if device.type != "cuda":
+        return None
+    return taking_turns([partial(head_attention, *one, impl=impl) for one in inputs])
 
 
 def _flex(joined: list[tuple[Tensor, ...]], device: torch.device) -> Work | None:

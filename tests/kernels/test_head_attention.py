@@ -264,6 +264,39 @@ def test_flash_attention_gets_joined_rows(monkeypatch, kind):
         )
 
 
+def plain_attention(tensors: tuple[Tensor, ...], scale: float) -> tuple[Tensor, Tensor]:
+    """What `cudnn_attention` returns."""
+    q, keys, values = (x.transpose(1, 2).double() for x in tensors)
+    repeats = q.shape[1] // keys.shape[1]
+    logits = scale * q @ keys.repeat_interleave(repeats, 1).mT
+    out = logits.softmax(-1) @ values.repeat_interleave(repeats, 1)
+    return out.transpose(1, 2).to(HALF).contiguous(), logits.logsumexp(-1).float()
+
+
+@pytest.mark.parametrize("shape", REAL[:5] if checks.HAS_GPU else SMALL, ids=str)
+def test_what_cudnn_began_goes_on_over_the_template(monkeypatch, shape):
+    if not checks.HAS_GPU:
+        monkeypatch.setattr(
+            "smoldiff_kernels.head_attention.kernel.cudnn_attention", plain_attention
+        )
+    tensors = full_rows(*shape, dtype=HALF)
+    with torch.no_grad(), checks.poisoned_memory():
+        ours = head_attention(*tensors, impl="cudnn")
+    eager = head_attention(*tensors, impl="reference")
+    exact = head_attention(*(x.double() for x in tensors), impl="reference")
+    assert ours.dtype == HALF
+    checks.assert_within_budget(ours, eager, exact, SLACKS[HALF])
+
+
+def test_cudnn_refuses_what_only_triton_does():
+    tensors = full_rows(1, 2, 3, 1, 1, 16, HALF)
+    with pytest.raises(ValueError, match="full rows without groups"):
+        head_attention(*tensors, context_lengths=integers([2]), impl="cudnn")
+    tensors[0].requires_grad_()
+    with pytest.raises(ValueError, match="no gradient"):
+        head_attention(*tensors, impl="cudnn")
+
+
 def plain_varlen_attention(
     q: Tensor, k: Tensor, v: Tensor, *, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor, **options: Any
 ) -> Tensor:

@@ -13,7 +13,7 @@ from smoldiff_kernels.head_attention.layout import checked_layout, needs_gradien
 # Shapes: B rows, T template positions of each, S of all rows, C context tokens of each, N of all rows, A query heads,
 # G key/value heads, E head width.
 
-Impl = Literal["auto", "reference", "triton", "sdpa", "flash"]
+Impl = Literal["auto", "reference", "triton", "cudnn", "sdpa", "flash"]
 
 __all__ = ["Impl", "head_attention"]
 
@@ -91,6 +91,10 @@ def head_attention(
         from smoldiff_kernels.head_attention.kernel import head_attention_triton
 
         return head_attention_triton(q, context, template, layout)
+    if impl == "cudnn":
+        from smoldiff_kernels.head_attention.kernel import head_attention_cudnn
+
+        return head_attention_cudnn(q, context, template, layout)
     if impl == "sdpa":
         from smoldiff_kernels.head_attention.libraries import head_attention_sdpa
 
@@ -103,4 +107,4 @@ def head_attention(
         from smoldiff_kernels.head_attention.reference import head_attention_reference
 
         return head_attention_reference(q, context, template, layout)
-    raise ValueError(f"impl={impl!r}: none of auto, reference, triton, sdpa, flash")
+    raise ValueError(f"impl={impl!r}: none of auto, reference, triton, cudnn, sdpa, flash")

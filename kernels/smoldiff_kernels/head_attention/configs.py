@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 
 # Shapes: M rows of a tile (positions times query heads of a key/value head), N keys of a tile, E head width.
+
+LOG2_E = math.log2(math.e)
 
 
 class Tiles(NamedTuple):
@@ -17,6 +20,8 @@ class Tiles(NamedTuple):
     num_stages: int
     has_descriptors: bool = False
     """Keys and values come by the copy engine (TMA): fewer registers, but some time before the first tile."""
+    is_chained: bool = True
+    """Where the GPU can, a launch begins while the one in front of it still runs. Of the forward pass."""
 
 
 class Device(NamedTuple):
@@ -120,6 +125,11 @@ def forward_plan(work: Work, device: Device) -> tuple[Tiles, int]:
     if work.fills(large.block_m, device):
         return large, 0
     return small, _tiles_per_split(work, small, device)
+
+
+def whole_plan(work: Work, device: Device) -> tuple[Tiles, int]:
+    """The same where one program must take all keys."""
+    return _forward_tiles(work, device)[0], 0
 
 
 def _tiles_per_split(work: Work, tiles: Tiles, device: Device) -> int:

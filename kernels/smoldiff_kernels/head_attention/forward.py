@@ -19,6 +19,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from smoldiff_kernels.head_attention.configs import LOG2_E
 from smoldiff_kernels.head_attention.tiles import (
     flat_first,
     query_group,
@@ -29,6 +30,8 @@ from smoldiff_kernels.head_attention.tiles import (
 
 # Shapes: B rows, T template positions, C context tokens, G key/value heads, R query heads of each, E head width.
 # M rows of a tile: (position, query head of the group), the head running faster. N keys of a tile. S splits.
+
+_LOG2_E = tl.constexpr(LOG2_E)
 
 
 @triton.jit
@@ -111,6 +114,8 @@ def forward_kernel(
     context_group_ptr,
     template_context_group_ptr,
     template_group_ptr,
+    begun_ptr,
+    begun_lse_ptr,
     q_stride_b,
     q_stride_t,
     q_stride_a,
@@ -138,6 +143,7 @@ def forward_kernel(
     IS_CONTEXT_PACKED: tl.constexpr,
     IS_SPLIT: tl.constexpr,
     HAS_DESCRIPTORS: tl.constexpr,
+    IS_CHAINED: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -147,7 +153,13 @@ def forward_kernel(
 
     lse: [tokens, A] or [S, tokens, A], to base 2. Without a key to see it is -inf in a split (no share in the merge), inf in
     a whole (weights of zero in the backward pass).
+
+    begun: [B, T, A, E], what other keys gave, and begun_lse: [B, A, T], the natural log-sum-exp of their logits; the tiles
+    of keys go on from there. Not where the keys are split.
     """
+    if IS_CHAINED:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     HAS_GROUPS: tl.constexpr = context_group_ptr is not None or template_group_ptr is not None
     tile, g, split = tl.program_id(0), tl.program_id(1) % G, tl.program_id(1) // G
     b = tl.program_id(2)
@@ -200,6 +212,13 @@ def forward_kernel(
     acc = tl.zeros((BLOCK_M, BLOCK_E), tl.float32)
     top_M = tl.full((BLOCK_M,), float("-inf"), tl.float32)  # largest logit so far, to base 2
     total_M = tl.zeros((BLOCK_M,), tl.float32)  # sum of the weights relative to it
+    if begun_ptr is not None:
+        begun_row_M = (b64 * max_template + t_M) * (G * R) + g * R + r_M
+        begun_at = begun_ptr + begun_row_M[:, None] * E + e_E[None, :]
+        acc = tl.load(begun_at, mask=mask, other=0.0).to(tl.float32)
+        begun_lse_at = begun_lse_ptr + ((b64 * G + g) * R + r_M) * max_template + t_M
+        top_M = tl.load(begun_lse_at, mask=is_row_M, other=float("-inf")) * _LOG2_E
+        total_M = tl.where(is_row_M, 1.0, 0.0)
     num_whole = num_context_tiles if HAS_GROUPS else C // BLOCK_N
     acc, top_M, total_M = attend(
         acc, top_M, total_M, q, start, tl.minimum(stop, num_whole), C,
@@ -250,11 +269,14 @@ def merge_kernel(
     E: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_E: tl.constexpr,
+    IS_CHAINED: tl.constexpr,
 ):
     """Grid: rows of [tokens, A]. Weighs the results of the splits by their share of the softmax's sum.
 
     One row a program: its threads hold all splits of a few columns each, and nothing goes through shared memory.
     """
+    if IS_CHAINED:
+        tl.extra.cuda.gdc_wait()
     row = tl.program_id(0).to(tl.int64)
     s_S = tl.arange(0, BLOCK_S)
     e_E = tl.arange(0, BLOCK_E)

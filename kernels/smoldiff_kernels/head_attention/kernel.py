@@ -9,8 +9,10 @@ import torch
 import triton
 from torch import Tensor
 
+from smoldiff_kernels.chained import can_chain, chained
 from smoldiff_kernels.head_attention.backward import key_gradient_kernel, query_gradient_kernel
 from smoldiff_kernels.head_attention.configs import (
+    LOG2_E,
     GradientPlan,
     Tiles,
     Work,
@@ -19,13 +21,14 @@ from smoldiff_kernels.head_attention.configs import (
     forward_plan,
     gradient_plan,
     next_power_of_2,
+    whole_plan,
 )
 from smoldiff_kernels.head_attention.forward import forward_kernel, merge_kernel
 from smoldiff_kernels.head_attention.layout import DTYPES, Layout, needs_gradient
+from smoldiff_kernels.head_attention.libraries import cudnn_attention
 
 # Shapes: B rows, A query heads, G key/value heads, R = A / G, E head width.
 
-LOG2_E = 1.4426950408889634
 MAX_HEAD_DIM = 256
 SPLITS_A_WARP = 16
 """Of the merge: how many partial rows a warp holds in its registers."""
@@ -35,19 +38,38 @@ SPLITS_A_WARP = 16
 def head_attention_triton(
     q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
 ) -> Tensor:
-    if q.dtype not in DTYPES or q.shape[-1] > MAX_HEAD_DIM:
-        raise ValueError(
-            f"impl='triton' takes head widths up to {MAX_HEAD_DIM} in float32, bfloat16 or float16, not "
-            f"{q.shape[-1]} in {q.dtype}; use impl='sdpa'"
-        )
-    if not q.is_cuda and isinstance(forward_kernel, triton.JITFunction):
-        raise ValueError(
-            "impl='triton' needs tensors on a GPU; without one set TRITON_INTERPRET=1 before triton is imported"
-        )
+    _check(q, "triton")
     tensors = (q, *context, *template)
     if needs_gradient(tensors):
         return _HeadAttention.apply(*tensors, layout)
     return forward(tuple(map(_with_whole_heads, tensors)), layout, has_lse=False)[0]
+
+
+@torch.compiler.disable
+def head_attention_cudnn(
+    q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
+) -> Tensor:
+    """The context by cuDNN's kernel, the template by ours, which goes on from there."""
+    _check(q, "cudnn")
+    if layout.has_lengths or layout.has_groups or needs_gradient((q, *context, *template)):
+        raise ValueError(
+            "impl='cudnn' takes full rows without groups, and has no gradient; use impl='triton'"
+        )
+    tensors = tuple(map(_with_whole_heads, (q, *context, *template)))
+    begun = cudnn_attention(tensors[:3], layout.scale) if layout.max_context else None
+    return forward(tensors, layout._replace(max_context=0), has_lse=False, begun=begun)[0]
+
+
+def _check(q: Tensor, impl: str) -> None:
+    if q.dtype not in DTYPES or q.shape[-1] > MAX_HEAD_DIM:
+        raise ValueError(
+            f"impl={impl!r} takes head widths up to {MAX_HEAD_DIM} in float32, bfloat16 or float16, not "
+            f"{q.shape[-1]} in {q.dtype}; use impl='sdpa'"
+        )
+    if not q.is_cuda and isinstance(forward_kernel, triton.JITFunction):
+        raise ValueError(
+            f"impl={impl!r} needs tensors on a GPU; without one set TRITON_INTERPRET=1 before triton is imported"
+        )
 
 
 class _HeadAttention(torch.autograd.Function):
@@ -73,8 +95,12 @@ def forward(
     layout: Layout,
     has_lse: bool,
     plan: tuple[Tiles, int] | None = None,
+    begun: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The output and, if wanted, the log-sum-exp to base 2. `plan` is for measuring."""
+    """The output and, if wanted, the log-sum-exp to base 2. `plan` is for measuring.
+
+    begun: what keys that are not among the tensors gave, and their natural log-sum-exp, as `cudnn_attention` returns them.
+    """
     q = tensors[0]
     device = device_of(q.device)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -83,13 +109,15 @@ def forward(
     if not out.numel():
         return out, lse
     work = work_of(tensors, layout)
-    tiles, tiles_per_split = plan or forward_plan(work, device)
+    plan = plan or (forward_plan if begun is None else whole_plan)(work, device)
+    tiles, tiles_per_split = plan
     num_splits, part, part_lse = work.num_splits(tiles.block_n, tiles_per_split), out, lse
     if num_splits > 1:
         part = torch.empty(num_splits * out.numel(), dtype=torch.float32, device=q.device)
         part_lse = torch.empty(num_splits * num_rows, dtype=torch.float32, device=q.device)
     num_kv_heads = tensors[3].shape[-2]
     has_descriptors = tiles.has_descriptors and all(map(_is_aligned, tensors[1:]))
+    launch = chained(tiles.is_chained and can_chain(q.device))
     grid = (
         cdiv(work.num_queries, tiles.block_m),
         num_kv_heads * num_splits,
@@ -103,6 +131,7 @@ def forward(
             part,
             part_lse,
             *layout[:5],
+            *(begun or (None, None)),
             *_strides(tensors),
             layout.scale * LOG2_E,
             layout.max_template,
@@ -111,6 +140,7 @@ def forward(
             num_rows,
             IS_SPLIT=num_splits > 1,
             HAS_DESCRIPTORS=has_descriptors,
+            **launch,
             **_constants(tensors, layout, tiles),
         )
         if num_splits > 1:
@@ -125,6 +155,7 @@ def forward(
                 E=q.shape[-1],
                 BLOCK_S=block_s,
                 BLOCK_E=work.block_e,
+                **launch,
                 num_warps=max(1, block_s // SPLITS_A_WARP),
                 enable_fp_fusion=True,
             )

@@ -42,6 +42,17 @@ def head_attention_sdpa(
     return unjoined(out_BATE.masked_fill(~has_key_BT1[:, None], 0.0), q, layout)
 
 
+def cudnn_attention(tensors: tuple[Tensor, ...], scale: float) -> tuple[Tensor, Tensor]:
+    """Of q [B, T, A, E] over keys and values [B, K, G, E]: the output [B, T, A, E], and the natural log-sum-exp of the logits
+    [B, A, T] float32; both contiguous."""
+    by_head = [x.transpose(1, 2) for x in tensors]
+    found = torch.ops.aten._scaled_dot_product_cudnn_attention(
+        *by_head, None, compute_log_sumexp=True, scale=scale
+    )
+    out_BATE, lse = found[:2]
+    return out_BATE.transpose(1, 2).contiguous(), lse.reshape(out_BATE.shape[:3]).contiguous()
+
+
 def head_attention_flash(
     q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
 ) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
 import triton
 from torch import Tensor
 
+from smoldiff_kernels.chained import can_chain, chained
 from smoldiff_kernels.slot_walk.blocks import blocks
 from smoldiff_kernels.slot_walk.choose import choose, start
 from smoldiff_kernels.slot_walk.operands import (
@@ -53,12 +53,6 @@ EDGES = 64
 """Edges of a state that it looks at together."""
 
 
-@functools.cache
-def _has_programmatic_launch(device: torch.device) -> bool:
-    """Whether a kernel can be launched while the one in front of it still runs: NVIDIA's GPUs from Hopper on."""
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (9, 0)
-
-
 def slot_walk_triton(
     plain: Plain,
     weights: Weights,
@@ -76,11 +70,6 @@ def slot_walk_triton(
         )
     if tiles is None:
         tiles = FLOAT32_TILES if plain.logits_QV.element_size() == 4 else TILES
-    is_chained = (
-        tiles.is_chained
-        and plain.logits_QV.is_cuda
-        and _has_programmatic_launch(plain.logits_QV.device)
-    )
     device, num_slots = plain.logits_QV.device, len(starts.row_N)
     found = Walked(torch.empty(2 * num_positions + 1, num_slots, dtype=torch.int32, device=device))
     if num_slots == 0:
@@ -139,9 +128,7 @@ def slot_walk_triton(
         "BLOCK_D": EDGES,
         "BLOCK_C": min(1024, triton.next_power_of_2(num_classes)),
     }
-    chained: dict[str, bool] = {"IS_CHAINED": is_chained}
-    if is_chained:
-        chained["launch_pdl"] = True
+    launch = chained(tiles.is_chained and can_chain(device))
     with torch.cuda.device_of(plain.logits_QV):
         start[(num_slots,)](
             *slots,
@@ -195,7 +182,7 @@ def slot_walk_triton(
                 BLOCK_SLOTS=max(16, triton.next_power_of_2(num_slots)),
                 BLOCK_RANK=tiles.block_rank,
                 IS_TURNING=tiles.is_turning,
-                **chained,
+                **launch,
                 num_warps=tiles.num_warps,
                 num_stages=tiles.num_stages,
             )
@@ -228,7 +215,7 @@ def slot_walk_triton(
                 BLOCK_T=min(MERGED_BLOCKS, triton.next_power_of_2(num_blocks)),
                 BLOCK_U=triton.next_power_of_2(num_context_blocks),
                 BLOCK_K=min(tiles.merged_tokens, triton.next_power_of_2(num_tokens)),
-                **chained,
+                **launch,
                 num_warps=tiles.choose_warps,
             )
     return found
