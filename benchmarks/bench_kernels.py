@@ -7,8 +7,8 @@
 An op whose tests are red is not timed: its file in tests/kernels runs first. A floor is the larger of the operations over the
 rate of a large bfloat16 matrix product and the bytes over that of a large copy, both measured at the start. Short calls are
 timed in a CUDA graph, on inputs that take turns so that they are not read from the L2 cache; longer ones in a stream that the
-host is ahead of. Liger and cut-cross-entropy are timed where they are installed
-(`pip install 'smoldiff[kernel-peers]'`). One JSON line for each implementation of each case; --draw draws the roofline of such
+host is ahead of. Liger, cut-cross-entropy and xformers are timed where they are installed
+(`pip install 'smoldiff[kernel-peers]'`), flash-attn too. One JSON line for each implementation of each case; --draw draws the roofline of such
 lines, for which no GPU is needed.
 
 --sweep times other tiles in the place of those in an op's table, next to it first, and prints the fastest; they are compiled
@@ -33,6 +33,7 @@ from kernel_timing import attention, loss, report, scoring, slots
 from kernel_timing.case import OURS, Case, measure, rows
 from kernel_timing.clock import Ceilings, measure_ceilings
 from kernel_timing.sweep import best, times
+from kernel_timing.warm import fill_caches
 from rich.console import Console
 
 TESTS = Path(__file__).parent.parent / "tests" / "kernels"
@@ -44,7 +45,7 @@ OPS: dict[str, Callable[[bool], list[Case]]] = {
     loss.OP: loss.cases,
 }
 SWEPT = (slots.CLASSES, slots.DECODING, "slot_walk", scoring.OP, attention.OP)
-PEERS = ("triton", "liger_kernel", "cut_cross_entropy", "flash_attn")
+PEERS = ("triton", "liger_kernel", "cut_cross_entropy", "flash_attn", "xformers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(args.seed)
     ceilings = measure_ceilings(args.device)
     under = conditions(args.device, ceilings)
-    red = [] if args.small else red_ops(args.sweep or args.ops, console)
+    red = [] if args.small else red_ops(args, console)
     failed = set(red)
     with args.out.open("w") if args.out else nullcontext(sys.stdout) as out:
         for op in args.sweep or args.ops:
@@ -80,14 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def timed(op: str, args: argparse.Namespace, ceilings: Ceilings) -> Iterator[dict[str, Any]]:
-    for case in OPS[op](args.small):
+    for case in cases(op, args):
         yield from rows(measure(case, args.device), ceilings)
+
+
+def cases(op: str, args: argparse.Namespace) -> list[Case]:
+    return [case for case in OPS[op](args.small) if args.shapes in case.shape]
 
 
 def swept(op: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from kernel_timing.candidates import SWEEPS
 
-    return times(SWEEPS[op], args.small, args.candidates, args.workers, args.device)
+    asked = (args.shapes, args.small, args.device, args.candidates)
+    return times(SWEEPS[op], asked, args.workers)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -106,8 +112,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--out", type=Path, help="JSON lines; without it to stdout")
     add("--sweep", type=lambda names: names.split(","), help=f"of {', '.join(SWEPT)}")
+    add("--shapes", default="", help="only those in whose name this stands, such as 'B 1,'")
     add("--candidates", type=int, default=12, help="tiles that --sweep tries at a shape")
-    add("--workers", type=int, default=12, help="processes that compile for --sweep on a GPU")
+    add("--workers", type=int, default=12, help="processes that compile side by side on a GPU")
     add("--draw", type=Path, help="JSON lines to draw; nothing is timed")
     add("--roofline", type=Path, help="where --draw writes its SVG")
     add("--width", type=int, default=100, help="columns of what is printed")
@@ -129,9 +136,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def red_ops(ops: Sequence[str], console: Console) -> list[str]:
-    """The ops with a test that is red here, those that need a GPU among them. They run side by side, before any timing."""
-    running = {op: _tests(op) for op in ops}
+def red_ops(args: argparse.Namespace, console: Console) -> list[str]:
+    """The ops with a test that is red here, those that need a GPU among them.
+
+    They run side by side before any timing, and next to them what will be timed is compiled.
+    """
+    running = {op: _tests(op) for op in args.sweep or args.ops}
+    if not args.sweep:
+        fill_caches([one for op in args.ops for one in cases(op, args)], args.workers, args.device)
     found = []
     for op, process in running.items():
         output, _ = process.communicate()

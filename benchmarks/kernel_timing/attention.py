@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,13 @@ from smoldiff_kernels.head_attention import Impl, head_attention
 
 OP = "head_attention"
 SDPA, JOINED = "SDPA, joined before", "SDPA + join"
-SERVING: tuple[Impl, ...] = ("triton", "cudnn")
-"""What `auto` chooses among on a GPU."""
+BACK_ENDS: tuple[tuple[str, Impl, str], ...] = (
+    ("impl='triton'", "triton", "triton"),
+    ("impl='cudnn'", "cudnn", "triton"),
+    ("flash-attn + join", "flash", "flash_attn"),
+    ("xformers, merged", "xformers", "xformers"),
+)
+"""Names, what they are to `head_attention`, and the package they need."""
 NUM_HEADS, NUM_KV_HEADS, HEAD_DIM = 16, 4, 128
 REAL = ((1, 128, 512), (1, 128, 4096), (8, 128, 1024), (32, 128, 2048), (64, 256, 1024))
 
@@ -81,18 +87,23 @@ def _full(b: int, t: int, c: int, num: int, device: torch.device) -> Mapping[str
     ]
     return {
         OURS: taking_turns([partial(head_attention, *one) for one in inputs]),
-        **{f"impl={impl!r}": _ours_by(impl, inputs, device) for impl in SERVING},
+        **_back_ends(inputs, device),
         SDPA: taking_turns([partial(_sdpa, *one) for one in joined]),
         JOINED: taking_turns([partial(_join, *one) for one in inputs]),
         "FlexAttention, joined before": _flex(joined, device),
-        "flash-attn + join": _flash(inputs, device),
     }
 
 
-def _ours_by(impl: Impl, inputs: list[tuple[Tensor, ...]], device: torch.device) -> Work | None:
+def _back_ends(inputs: list[tuple[Tensor, ...]], device: torch.device) -> dict[str, Work | None]:
+    """What `auto` chooses among on a GPU, and what it does not take."""
     if device.type != "cuda":
-        return None
-    return taking_turns([partial(head_attention, *one, impl=impl) for one in inputs])
+        return {}
+    return {
+        name: None
+        if find_spec(package) is None
+        else taking_turns([partial(head_attention, *one, impl=impl) for one in inputs])
+        for name, impl, package in BACK_ENDS
+    }
 
 
 def _flex(joined: list[tuple[Tensor, ...]], device: torch.device) -> Work | None:
@@ -103,16 +114,6 @@ def _flex(joined: list[tuple[Tensor, ...]], device: torch.device) -> Work | None
     compiled = torch.compile(flex_attention, dynamic=False)
     by_head = [tuple(x.transpose(1, 2) for x in one) for one in joined]
     return taking_turns([partial(compiled, *one, enable_gqa=True) for one in by_head])
-
-
-def _flash(inputs: list[tuple[Tensor, ...]], device: torch.device) -> Work | None:
-    try:
-        import flash_attn  # noqa: F401
-    except ImportError:
-        return None
-    if device.type != "cuda":
-        return None
-    return taking_turns([partial(head_attention, *one, impl="flash") for one in inputs])
 
 
 def _training(b: int, t: int, c: int, num: int, device: torch.device) -> Mapping[str, Work | None]:

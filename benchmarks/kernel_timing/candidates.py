@@ -163,7 +163,7 @@ def _attention_forward(
 
     splits = work.num_splits(tiles.block_n, tiles_per_split)
     own = {**tiles._asdict(), "num_splits": splits}
-    near = {splits, 1, splits // 2, splits * 2, splits * 3 // 2} - {0}
+    near = {splits, splits + 1, splits + 2, 1, splits // 2, splits * 2, splits * 3} - {0}
 
     def run(tensors: Any, layout: Any, plan: Any) -> Any:
         return forward(tensors, layout, False, plan)[0]
@@ -174,7 +174,11 @@ def _attention_forward(
     def make(num: int, device: torch.device) -> Callable[[Knobs], Work]:
         return _by_knobs(run, _attention_inputs(size, num, device), plan)
 
-    choices = {**_attention_choices(own), "num_splits": sorted(near)}
+    choices = {
+        **_attention_choices(own),
+        "num_splits": sorted(near),
+        "is_chained": (False, True),
+    }
     num = 2 if is_small else inputs_beyond_cache(attention.counts(*size)[1])
     knobs = around(own, choices, _fits_attention, limit)
     return Sweep(attention.OP, f"B {b}, T {t}, C {c}", knobs, make, num)
@@ -227,6 +231,7 @@ def _attention_choices(own: Knobs) -> dict[str, Sequence[Any]]:
         "num_warps": (4, 8),
         "num_stages": (1, 2, 3, 4),
         "has_descriptors": (False, True),
+        "is_chained": (own["is_chained"],),
     }
 
 

@@ -56,12 +56,14 @@ def around(
     return [own, *others][:limit]
 
 
-def times(
-    sweeps: Sweeps, is_small: bool, limit: int, num_workers: int, device: torch.device
-) -> Iterator[dict[str, Any]]:
+Asked = tuple[str, bool, torch.device, int]
+"""What stands in the names of the shapes, and the arguments of `Sweeps`."""
+
+
+def times(sweeps: Sweeps, asked: Asked, num_workers: int) -> Iterator[dict[str, Any]]:
     """A row for each choice of knobs. What does not compile or run has its problem in place of a time."""
-    todo = sweeps(is_small, device, limit)
-    problems = _compiled(sweeps, (is_small, device, limit), todo, num_workers)
+    device, todo = asked[2], _listed(sweeps, asked)
+    problems = _compiled(sweeps, asked, todo, num_workers)
     for i, sweep in enumerate(todo):
         launch, own_us, expected = sweep.make(sweep.num_inputs, device), None, None
         for j, knobs in enumerate(sweep.knobs):
@@ -89,7 +91,7 @@ def times(
 
 
 def _compiled(
-    sweeps: Sweeps, arguments: Any, todo: Sequence[Sweep], num_workers: int
+    sweeps: Sweeps, asked: Asked, todo: Sequence[Sweep], num_workers: int
 ) -> dict[Tried, str]:
     """Fills Triton's cache, many processes side by side. What did not compile, and why."""
     if not num_workers:
@@ -98,7 +100,7 @@ def _compiled(
     problems: dict[Tried, str] = {}
     with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
         running: dict[Tried, Future[str | None]] = {
-            one: pool.submit(_run_once, sweeps, arguments, *one) for one in tried
+            one: pool.submit(_run_once, sweeps, asked, *one) for one in tried
         }
         for one, future in running.items():
             try:
@@ -110,16 +112,16 @@ def _compiled(
     return problems
 
 
-def _run_once(sweeps: Sweeps, arguments: Any, i: int, j: int) -> str | None:
+def _run_once(sweeps: Sweeps, asked: Asked, i: int, j: int) -> str | None:
     """The problem, if any; also None where this process's device is out of order since an earlier one."""
-    device = arguments[1]
+    device = asked[2]
     if device.type == "cuda":
         try:
             torch.cuda.synchronize()
         except RuntimeError:
             return None
     try:
-        sweep, launch = _launch(sweeps, arguments, i)
+        sweep, launch = _launch(sweeps, asked, i)
         launch(sweep.knobs[j])(0)
         if device.type == "cuda":
             torch.cuda.synchronize()
@@ -129,14 +131,15 @@ def _run_once(sweeps: Sweeps, arguments: Any, i: int, j: int) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _listed(sweeps: Sweeps, arguments: Any) -> list[Sweep]:
-    return sweeps(*arguments)
+def _listed(sweeps: Sweeps, asked: Asked) -> list[Sweep]:
+    part, *arguments = asked
+    return [sweep for sweep in sweeps(*arguments) if part in sweep.shape]
 
 
 @lru_cache(maxsize=1)  # the knobs of one sweep come one behind the other
-def _launch(sweeps: Sweeps, arguments: Any, i: int) -> tuple[Sweep, Callable[[Knobs], Work]]:
-    sweep = _listed(sweeps, arguments)[i]
-    return sweep, sweep.make(1, arguments[1])
+def _launch(sweeps: Sweeps, asked: Asked, i: int) -> tuple[Sweep, Callable[[Knobs], Work]]:
+    sweep = _listed(sweeps, asked)[i]
+    return sweep, sweep.make(1, asked[2])
 
 
 def _is_near(found: Any, expected: Any) -> bool:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import bench_kernels
@@ -11,6 +12,7 @@ from kernel_timing import clock, report
 from kernel_timing.case import OURS, Case, Target, is_met, measure, rows, value
 from kernel_timing.clock import CACHE_BYTES, MAX_INPUTS, Ceilings, Time, inputs_beyond_cache
 from kernel_timing.sweep import Sweep, around, best, times
+from kernel_timing.warm import fill_caches, run_once
 
 CPU = ["--device", "cpu"]
 RESULTS = Path(bench_kernels.__file__).parent / "results"
@@ -163,7 +165,8 @@ def test_candidates_that_fail_or_are_wrong_have_a_row_with_the_reason():
 
     knobs = [{"kind": kind} for kind in ("right", "near", "wrong", "missing")]
     sweep = Sweep("op", "shape", knobs, make)
-    found = list(times(lambda *_: [sweep], True, 9, 0, torch.device("cpu")))
+    asked = ("sha", True, torch.device("cpu"), 9)
+    found = list(times(lambda *_: [sweep, Sweep("op", "other", knobs, make)], asked, 0))
     assert [row["us"] is not None for row in found] == [True, True, False, False]
     assert [row["is_own"] for row in found] == [True, False, False, False]
     assert "results differ" in found[2]["problem"]
@@ -171,6 +174,32 @@ def test_candidates_that_fail_or_are_wrong_have_a_row_with_the_reason():
     first, *lines = best(found)
     assert first == "op, shape: 2 of 4 ran"
     assert sum("own" in line for line in lines) == 1
+
+
+def test_only_the_shapes_that_are_named_are_timed(tmp_path):
+    out = tmp_path / "kernels.jsonl"
+    options = ["--small", "--ops", "head_attention", "--shapes", "backward", "--out", str(out)]
+    assert bench_kernels.main([*CPU, *options]) == 0
+    shapes = {json.loads(line)["shape"] for line in out.read_text().splitlines()}
+    assert shapes == {
+        f"B {b}, T {t}, C {c}, forward + backward" for b, t, c in ((1, 3, 5), (2, 4, 6))
+    }
+
+
+@pytest.mark.slow
+def test_what_will_be_timed_runs_once_in_other_processes(tmp_path):
+    make = partial(_marking, tmp_path / "ran")
+    fill_caches([Case("op", "shape", 1.0, 1.0, make)], 1, torch.device("cpu"))
+    assert (tmp_path / "ran").read_text() == "once"
+
+
+def _marking(path, device):
+    return {"ours": lambda _: path.write_text("once"), "missing": None, "broken": lambda _: 1 / 0}
+
+
+def test_what_goes_wrong_before_the_clock_is_left_to_it(tmp_path):
+    case = Case("op", "shape", 1.0, 1.0, partial(_marking, tmp_path / "ran"))
+    assert run_once(case, torch.device("cpu")) == ["broken: ZeroDivisionError: division by zero"]
 
 
 @pytest.mark.parametrize("op", bench_kernels.SWEPT)
@@ -191,7 +220,7 @@ def test_candidates_are_compiled_by_other_processes_first(monkeypatch):
     from kernel_timing.candidates import SWEEPS
 
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    found = list(times(SWEEPS["class_scores"], True, 2, 1, torch.device("cpu")))
+    found = list(times(SWEEPS["class_scores"], ("", True, torch.device("cpu"), 2), 1))
     assert all(row["us"] > 0 for row in found)
 
 

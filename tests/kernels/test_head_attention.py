@@ -288,13 +288,42 @@ def test_what_cudnn_began_goes_on_over_the_template(monkeypatch, shape):
     checks.assert_within_budget(ours, eager, exact, SLACKS[HALF])
 
 
-def test_cudnn_refuses_what_only_triton_does():
+@pytest.mark.parametrize("impl", ["cudnn", "xformers"])
+def test_what_only_triton_does_is_refused(impl):
     tensors = full_rows(1, 2, 3, 1, 1, 16, HALF)
     with pytest.raises(ValueError, match="full rows without groups"):
-        head_attention(*tensors, context_lengths=integers([2]), impl="cudnn")
+        head_attention(*tensors, context_lengths=integers([2]), impl=impl)
     tensors[0].requires_grad_()
     with pytest.raises(ValueError, match="no gradient"):
-        head_attention(*tensors, impl="cudnn")
+        head_attention(*tensors, impl=impl)
+
+
+@pytest.mark.parametrize("num_context", [0, 9])
+def test_xformers_attends_to_each_side_and_merges(monkeypatch, num_context):
+    module = ModuleType("xformers.ops.fmha")
+    module.memory_efficient_attention_partial = plain_partial_attention
+    module.merge_attentions = plain_merge
+    monkeypatch.setitem(sys.modules, "xformers.ops.fmha", module)
+    tensors = full_rows(2, 6, num_context, 4, 2, 16, torch.float32)
+    ours = head_attention(*tensors, scale=0.3, impl="xformers")
+    torch.testing.assert_close(ours, head_attention(*tensors, scale=0.3, impl="reference"))
+
+
+def plain_partial_attention(
+    q_BTGRE: Tensor, k_BKGRE: Tensor, v_BKGRE: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """What xformers' function of a similar name computes."""
+    logits_BGRTK = scale * torch.einsum("btgre,bkgre->bgrtk", q_BTGRE, k_BKGRE)
+    out_BTGRE = torch.einsum("bgrtk,bkgre->btgre", logits_BGRTK.softmax(-1), v_BKGRE)
+    return out_BTGRE, logits_BGRTK.logsumexp(-1)
+
+
+def plain_merge(
+    outs: list[Tensor], lses: list[Tensor], write_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    shares_SBGRT = torch.stack(lses).softmax(0)
+    shares_SBTGR = shares_SBGRT.permute(0, 1, 4, 2, 3)
+    return (torch.stack(outs) * shares_SBTGR[..., None]).sum(0), None
 
 
 def plain_varlen_attention(
@@ -399,9 +428,12 @@ def test_plan_fills_the_gpu():
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        ({}, "sdpa"),
-        ({"num_queries": 512}, "triton"),  # the join would be paid for few products
-        ({"num_pairs": 4}, "triton"),  # few programs: keys are split
+        ({}, "cudnn"),
+        ({"num_queries": 512}, "cudnn"),
+        ({"num_queries": 256}, "triton"),
+        ({"num_pairs": 32, "num_queries": 512}, "triton"),  # one wave
+        ({"num_keys": (64, 256)}, "triton"),  # little to begin with
+        ({"block_e": 256}, "triton"),
         ({"has_groups": True}, "triton"),
         ({"is_float32": True}, "triton"),
     ],

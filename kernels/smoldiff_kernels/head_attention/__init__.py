@@ -13,7 +13,7 @@ from smoldiff_kernels.head_attention.layout import checked_layout, needs_gradien
 # Shapes: B rows, T template positions of each, S of all rows, C context tokens of each, N of all rows, A query heads,
 # G key/value heads, E head width.
 
-Impl = Literal["auto", "reference", "triton", "cudnn", "sdpa", "flash"]
+Impl = Literal["auto", "reference", "triton", "cudnn", "sdpa", "flash", "xformers"]
 
 __all__ = ["Impl", "head_attention"]
 
@@ -60,10 +60,16 @@ def head_attention(
     Returns [B, T, A, E] or [S, A, E], in the dtype of q. Zeros for a query that sees no key, and behind the length of a row.
     What stands in the padding is not read. Gradients for all five tensors; they are the same in every run.
 
-    impl: "triton" (head width up to 256; "auto" on a GPU, but where `auto` says that "sdpa" is faster), "reference"
-    ("auto" on a CPU; also float64), "sdpa" (joins, then torch's attention) or "flash" (joins, then flash-attn's; packed or full rows without groups). Results differ by rounding:
-    within that of the reference in the same dtype. None copies anything to the host; "triton" may be captured in a CUDA
-    graph, forward and backward.
+    impl, of which "auto" takes "reference" on a CPU, and on a GPU what was the fastest at such a shape, see `auto`:
+
+    - "triton": head width up to 256; may be captured in a CUDA graph, forward and backward.
+    - "reference": plain PyTorch; also float64.
+    - "cudnn": cuDNN over the context, from where "triton" goes on over the template. Full rows without groups, no gradient.
+    - "sdpa": joins, then torch's attention.
+    - "flash": joins, then flash-attn's, where that is installed. Packed or full rows without groups.
+    - "xformers": that library's attention over each side, merged, where it is installed. As "cudnn".
+
+    Results differ by rounding: within that of the reference in the same dtype. None copies anything to the host.
 
     Raises TypeError and ValueError for dtypes, devices and shapes that do not fit together. The contents of lengths,
     starts and groups are not checked.
@@ -103,8 +109,14 @@ def head_attention(
         from smoldiff_kernels.head_attention.libraries import head_attention_flash
 
         return head_attention_flash(q, context, template, layout)
+    if impl == "xformers":
+        from smoldiff_kernels.head_attention.libraries import head_attention_xformers
+
+        return head_attention_xformers(q, context, template, layout)
     if impl in ("auto", "reference"):
         from smoldiff_kernels.head_attention.reference import head_attention_reference
 
         return head_attention_reference(q, context, template, layout)
-    raise ValueError(f"impl={impl!r}: none of auto, reference, triton, cudnn, sdpa, flash")
+    raise ValueError(
+        f"impl={impl!r}: none of auto, reference, triton, cudnn, sdpa, flash, xformers"
+    )

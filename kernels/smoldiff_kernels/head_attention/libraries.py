@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smoldiff_kernels.head_attention.joined import joined, unjoined
-from smoldiff_kernels.head_attention.layout import Layout
+from smoldiff_kernels.head_attention.layout import Layout, needs_gradient
 
 # Shapes: B rows, T template positions, K keys of context and template, N tokens and S positions of all rows, A query heads,
 # G key/value heads, E head width.
@@ -51,6 +51,33 @@ def cudnn_attention(tensors: tuple[Tensor, ...], scale: float) -> tuple[Tensor, 
     )
     out_BATE, lse = found[:2]
     return out_BATE.transpose(1, 2).contiguous(), lse.reshape(out_BATE.shape[:3]).contiguous()
+
+
+def head_attention_xformers(
+    q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
+) -> Tensor:
+    """xformers' kernels for parts of the keys, merged by their log-sum-exp. Raises ValueError where there is more to it."""
+    if layout.has_lengths or layout.has_groups or needs_gradient((q, *context, *template)):
+        raise ValueError(
+            "impl='xformers' takes full rows without groups, and has no gradient; use impl='triton'"
+        )
+    fmha = import_module("xformers.ops.fmha")
+    num_kv_heads = template[0].shape[-2]
+    q_BTGRE = q.unflatten(-2, (num_kv_heads, -1))
+    repeats = q_BTGRE.shape[-2]
+    parts = [
+        fmha.memory_efficient_attention_partial(
+            q_BTGRE,
+            *(x.unsqueeze(-2).expand(-1, -1, -1, repeats, -1) for x in pair),
+            scale=layout.scale,
+        )
+        for pair in (context, template)
+        if pair[0].shape[1]
+    ]
+    out_BTGRE: Tensor = fmha.merge_attentions(
+        *(list(of_all) for of_all in zip(*parts, strict=True)), write_lse=False
+    )[0]
+    return out_BTGRE.flatten(-3, -2)
 
 
 def head_attention_flash(
