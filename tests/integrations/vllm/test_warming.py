@@ -1,6 +1,7 @@
 """What is compiled and captured before the first request, here on a CPU that makes drafts as a GPU does."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -61,6 +62,29 @@ def test_behind_it_a_request_finds_all_its_graphs(model, ready, monkeypatch, see
     states_TS = torch.randn(400, ready.head.fuse.in_features)
     drafts.see([], ids, lambda start, stop: states_TS[start:stop])
     assert drafts.propose([], 64, None)
+    assert Drafts.num_cold_of(ready.head) == num_cold
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_request_waits_for_no_compiler_and_no_capture():
+    model = smoldiff.load("smoldiff-nano", device="cuda")
+    ready = ReadyHead(model.head, model.tables)
+    warming.warm_up(ready, model.vocabulary)
+    num_cold = Drafts.num_cold_of(ready.head)
+    drafts = RequestDrafts(
+        Constraint((compile_schema(BOOKING),)),
+        model.vocabulary,
+        frozenset(),
+        list(range(300)),
+        ready,
+    )
+    ids = drafts.propose([], 64, None)
+    states_TS = torch.randn(400, ready.head.fuse.in_features).to(ready.tables.embedding_VH)
+    drafts.see([], ids, lambda start, stop: states_TS[start:stop])
+    began = time.perf_counter()
+    assert drafts.propose([], 64, None)
+    assert time.perf_counter() - began < 0.1
     assert Drafts.num_cold_of(ready.head) == num_cold
 
 
