@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ def _case(
     # Two products of the same size: the logits, and their gradient times the LM head.
     num_bytes = 2.0 * (2 * v * d + 3 * k * d)
     shape = f"{k} rows, {d} x {v}, {what}"
-    return Case(OP, shape, 4.0 * k * v * d, num_bytes, lambda device: make(size, device), targets)
+    return Case(OP, shape, 4.0 * k * v * d, num_bytes, partial(make, size), targets)
 
 
 def _operands(size: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

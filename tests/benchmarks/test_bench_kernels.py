@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 from functools import partial
@@ -195,6 +196,13 @@ def test_what_will_be_timed_runs_once_in_other_processes(tmp_path):
 
 def _marking(path, device):
     return {"ours": lambda _: path.write_text("once"), "missing": None, "broken": lambda _: 1 / 0}
+
+
+@pytest.mark.parametrize("op", bench_kernels.OPS)
+@pytest.mark.parametrize("is_small", [True, False])
+def test_every_case_can_be_sent_to_another_process(op, is_small):
+    for case in bench_kernels.OPS[op](is_small):
+        assert pickle.loads(pickle.dumps(case)).shape == case.shape
 
 
 def test_what_goes_wrong_before_the_clock_is_left_to_it(tmp_path):
