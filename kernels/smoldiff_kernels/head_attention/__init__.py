@@ -8,7 +8,7 @@ from torch import Tensor
 
 from smoldiff_kernels.head_attention.auto import chosen
 from smoldiff_kernels.head_attention.configs import device_of
-from smoldiff_kernels.head_attention.layout import checked_layout, needs_gradient
+from smoldiff_kernels.head_attention.layout import checked_layout
 
 # Shapes: B rows, T template positions of each, S of all rows, C context tokens of each, N of all rows, A query heads,
 # G key/value heads, E head width.
@@ -64,10 +64,12 @@ def head_attention(
 
     - "triton": head width up to 256; may be captured in a CUDA graph, forward and backward.
     - "reference": plain PyTorch; also float64.
-    - "cudnn": cuDNN over the context, from where "triton" goes on over the template. Full rows without groups, no gradient.
+    - "cudnn": cuDNN over the context, from where "triton" goes on over the template; "triton" backward. Full rows without
+      groups.
     - "sdpa": joins, then torch's attention.
     - "flash": joins, then flash-attn's, where that is installed. Packed or full rows without groups.
-    - "xformers": that library's attention over each side, merged, where it is installed. As "cudnn".
+    - "xformers": that library's attention over each side, merged, where it is installed. Full rows without groups, no
+      gradient.
 
     Results differ by rounding: within that of the reference in the same dtype. None copies anything to the host.
 
@@ -92,15 +94,11 @@ def head_attention(
 
         tensors = (q, *context, *template)
         work, device = work_of(tensors, layout), device_of(q.device)
-        impl = chosen(work, device, layout.has_lengths, needs_gradient(tensors))
-    if impl == "triton":
+        impl = chosen(work, device, layout.has_lengths)
+    if impl in ("triton", "cudnn"):
         from smoldiff_kernels.head_attention.kernel import head_attention_triton
 
-        return head_attention_triton(q, context, template, layout)
-    if impl == "cudnn":
-        from smoldiff_kernels.head_attention.kernel import head_attention_cudnn
-
-        return head_attention_cudnn(q, context, template, layout)
+        return head_attention_triton(q, context, template, layout, impl)
     if impl == "sdpa":
         from smoldiff_kernels.head_attention.libraries import head_attention_sdpa
 

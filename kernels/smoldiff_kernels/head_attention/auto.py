@@ -24,11 +24,9 @@ MIN_WAVES = 2
 MAX_WIDTH = 128
 
 
-def chosen(
-    work: Work, device: Device, has_lengths: bool, has_gradient: bool
-) -> Literal["triton", "cudnn"]:
+def chosen(work: Work, device: Device, has_lengths: bool) -> Literal["triton", "cudnn"]:
     """For a call on a GPU."""
-    is_plain = not (has_lengths or work.has_groups or has_gradient or work.is_float32)
+    is_plain = not (has_lengths or work.has_groups or work.is_float32)
     num_programs = work.num_pairs * cdiv(work.num_queries, ROWS_A_PROGRAM)
     pays = (
         work.num_queries >= MIN_QUERIES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import triton
@@ -36,31 +36,21 @@ SPLITS_A_WARP = 16
 
 @torch.compiler.disable  # kernels with a gradient of their own: nothing for a compiler to fuse
 def head_attention_triton(
-    q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
+    q: Tensor,
+    context: tuple[Tensor, Tensor],
+    template: tuple[Tensor, Tensor],
+    layout: Layout,
+    impl: Literal["triton", "cudnn"] = "triton",
 ) -> Tensor:
-    _check(q, "triton")
+    """All by our kernels or, with "cudnn", the context by cuDNN's, from where ours go on over the template."""
+    _check(q, layout, impl)
     tensors = (q, *context, *template)
     if needs_gradient(tensors):
-        return _HeadAttention.apply(*tensors, layout)
-    return forward(tuple(map(_with_whole_heads, tensors)), layout, has_lse=False)[0]
+        return _HeadAttention.apply(*tensors, layout, impl)
+    return _forward(tuple(map(_with_whole_heads, tensors)), layout, impl, has_lse=False)[0]
 
 
-@torch.compiler.disable
-def head_attention_cudnn(
-    q: Tensor, context: tuple[Tensor, Tensor], template: tuple[Tensor, Tensor], layout: Layout
-) -> Tensor:
-    """The context by cuDNN's kernel, the template by ours, which goes on from there."""
-    _check(q, "cudnn")
-    if layout.has_lengths or layout.has_groups or needs_gradient((q, *context, *template)):
-        raise ValueError(
-            "impl='cudnn' takes full rows without groups, and has no gradient; use impl='triton'"
-        )
-    tensors = tuple(map(_with_whole_heads, (q, *context, *template)))
-    begun = cudnn_attention(tensors[:3], layout.scale) if layout.max_context else None
-    return forward(tensors, layout._replace(max_context=0), has_lse=False, begun=begun)[0]
-
-
-def _check(q: Tensor, impl: str) -> None:
+def _check(q: Tensor, layout: Layout, impl: str) -> None:
     if q.dtype not in DTYPES or q.shape[-1] > MAX_HEAD_DIM:
         raise ValueError(
             f"impl={impl!r} takes head widths up to {MAX_HEAD_DIM} in float32, bfloat16 or float16, not "
@@ -70,14 +60,25 @@ def _check(q: Tensor, impl: str) -> None:
         raise ValueError(
             f"impl={impl!r} needs tensors on a GPU; without one set TRITON_INTERPRET=1 before triton is imported"
         )
+    if impl == "cudnn" and (layout.has_lengths or layout.has_groups):
+        raise ValueError("impl='cudnn' takes full rows without groups; use impl='triton'")
+
+
+def _forward(
+    tensors: tuple[Tensor, ...], layout: Layout, impl: str, has_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    if impl == "triton" or not layout.max_context:
+        return forward(tensors, layout, has_lse)
+    begun = cudnn_attention(tensors[:3], layout.scale)
+    return forward(tensors, layout._replace(max_context=0), has_lse, begun=begun)
 
 
 class _HeadAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:
-        layout: Layout = args[-1]
-        tensors = tuple(map(_with_whole_heads, args[:-1]))
-        out, lse = forward(tensors, layout, has_lse=True)
+        layout, impl = args[-2:]
+        tensors = tuple(map(_with_whole_heads, args[:-2]))
+        out, lse = _forward(tensors, layout, impl, has_lse=True)
         ctx.save_for_backward(*tensors, out, lse)
         ctx.layout = layout
         return out
@@ -87,7 +88,7 @@ class _HeadAttention(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, out, lse = ctx.saved_tensors
         needs_keys = any(ctx.needs_input_grad[1:5])
-        return *backward(tuple(tensors), out, lse, d_out, ctx.layout, needs_keys), None
+        return *backward(tuple(tensors), out, lse, d_out, ctx.layout, needs_keys), None, None
 
 
 def forward(
