@@ -87,8 +87,17 @@ class HFBase:
         )
 
     @cached_property
+    def _parameters(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.model.forward).parameters)
+
+    @property
     def takes_logits_to_keep(self) -> bool:
-        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        return "logits_to_keep" in self._parameters
+
+    @property
+    def cache_name(self) -> str:
+        """The argument that takes the cache; transformers renamed it in 5.2x, model by model."""
+        return "cache" if "cache" in self._parameters else "past_key_values"
 
     def open(self, taps: Sequence[int] = ()) -> "HFPasses":
         return HFPasses(self, taps)
@@ -147,14 +156,13 @@ class HFPasses:
         self, rows: list[list[int]], positions: list[list[int]], mask: Tensor | None, keep: int
     ) -> Tensor:
         model = self._base.model
-        options: dict[str, Any] = (
-            {"logits_to_keep": keep} if self._base.takes_logits_to_keep else {}
-        )
+        options: dict[str, Any] = {self._base.cache_name: self._cache}
+        if self._base.takes_logits_to_keep:
+            options["logits_to_keep"] = keep
         logits_BTV = model(
             input_ids=torch.tensor(rows, device=model.device),
             position_ids=torch.tensor(positions, device=model.device),
             attention_mask=mask,
-            past_key_values=self._cache,
             use_cache=True,
             **options,
         ).logits

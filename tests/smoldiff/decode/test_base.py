@@ -112,3 +112,36 @@ def test_a_recurrent_model_is_refused():
 
 def test_logits_that_are_nearly_equal_have_a_tolerance_by_dtype():
     assert build(CONFIGS["llama"]).tie_tolerance == 1e-4
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_the_cache_goes_by_the_name_that_the_model_gives_it(name):
+    base = build(CONFIGS["llama"])
+    given, own = {}, base.model.forward
+
+    def by_cache(*, cache=None, **others):
+        given.update(cache=cache)
+        return own(**{base.cache_name: cache}, **others)
+
+    def by_older_name(*, past_key_values=None, **others):
+        given.update(past_key_values=past_key_values)
+        return own(**{base.cache_name: past_key_values}, **others)
+
+    renamed = HFBase(_Renamed(base.model, {"cache": by_cache}.get(name, by_older_name)))
+    row = random_row(5, 1)
+    passes = renamed.open()
+    passes.forward([row], [1])
+    assert given[name].get_seq_length() == len(row)
+
+
+class _Renamed:
+    """A model whose forward pass is another function."""
+
+    def __init__(self, model, forward):
+        self._model, self.forward = model, forward
+
+    def __call__(self, **options):
+        return self.forward(**options)
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
