@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import marshal
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, cast
 
@@ -45,7 +47,9 @@ def compile_schema(
     rest = (call_style or CallStyle(), json_style, max_calls, limits)
     quick = _fingerprint(schema)
     found = None if quick is None else _cached((quick, *rest))
-    if found is None:
+    if found is not None:
+        return found
+    with _uncollected():
         _check_size(schema, limits)
         text = _content(schema)
         check_length(text, limits)
@@ -56,6 +60,19 @@ def compile_schema(
         if quick is not None:
             _keep((quick, *rest), found)
     return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage meanwhile: what compiling makes is kept, and for a large schema looking through it over and
+    over takes a third of the time. Two threads at once at worst search early."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _cached(key: _Key) -> Scaffold | None:

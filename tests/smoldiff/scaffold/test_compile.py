@@ -1,6 +1,7 @@
 """Compiling: the cache, the call style, and schemas that mean harm."""
 
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -185,3 +186,15 @@ def test_one_value_that_stands_in_a_schema_many_times_is_refused_by_its_written_
         shared = {"anyOf": [shared, shared]}
     with pytest.raises(UnsupportedSchema, match="share parts by"):
         compile_schema(shared)
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+@pytest.mark.parametrize("schema", [{"type": "integer", "title": "kept"}, {"type": 5}], ids=str)
+def test_the_garbage_collector_is_left_as_it_was(is_enabled, schema):
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with contextlib.suppress(SchemaError):
+            compile_schema(schema)
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()
