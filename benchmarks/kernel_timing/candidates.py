@@ -108,18 +108,18 @@ def constrained_scoring(is_small: bool, device: torch.device, limit: int) -> lis
             sets = scoring.operands((1, 1, size[2]), kind, 1, torch.device("cpu"))[0].get("sets")
             num_places = size[2] if sets is None else len(sets.token_S)
             segment = None if sets is None else sets.segment
-            has_noise = "sampled" in kind
-            own = tiles_for(size[0], num_places, segment, has_noise, num_element_bytes)
+            own = tiles_for(size[0], num_places, segment, num_element_bytes)
             is_few, most_rows = num_tokens > 0, max(16, min(128, size[0]))
             choices = {
                 "block_places": (32, 64) if is_few else (64, 128, 256),
                 # With less than half of the rows in a tile, the LM head is read too often.
                 "block_rows": (16, 32, 64) if is_few else (most_rows // 2, most_rows),
                 "block_hidden": (128, 256, 512) if is_few else (64, 128),
-                "num_warps": (4, 8, 16) if has_noise else (4, 8),
+                "num_warps": (4, 8) if is_few else (4, 8, 16),
                 "num_stages": (2, 3, 4, 5),
                 "programs_per_sm": (1, 2),
                 "merge_block": (own.merge_block,),
+                "drawn_merge_block": (own.drawn_merge_block,),
             }
             knobs = around(asdict(own), choices, partial(fits, most_rows), limit)
             num = 2 if is_small else inputs_beyond_cache(2.0 * size[1] * (num_tokens or size[2]))

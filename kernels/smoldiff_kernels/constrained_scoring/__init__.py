@@ -66,11 +66,13 @@ def constrained_scoring(
     extra_NX: [N, X] floating: logits of X tokens beyond the vocabulary, V, V + 1, ..., such as NULL. They come from
     elsewhere (the head's own rows) and are always allowed; -inf forbids.
 
-    noise: draws instead of taking the best. A token's score is logit / temperature + Gumbel noise, in each row by its
-    own temperature and seed; else it is the logit. So token_N is an exact sample of the softmax over the allowed tokens,
-    and the best score among some classes one of the softmax over those (Gumbel-max; in the LM head's epilogue: FlashSampling,
-    2603.15854). Noise depends on a row's seed and the token id alone: not on the batch, the sets or `impl`. Temperature 0
-    is greedy.
+    noise: draws instead of taking the best, in each row by its own temperature and seed: token_N is an exact sample of the
+    softmax of logit / temperature over the allowed tokens. A draw is made from above (Maddison et al., 2014): a segment of
+    tokens by its log-sum-exp plus Gumbel noise, then a token of it, so that noise is made for few of them. The score of a
+    class is the best of its segments', or of extra tokens their logit / temperature plus noise: the best score among some
+    classes is one of the softmax over those. What a row draws depends on its own operands alone: not on its place in the
+    batch, the tiles or `impl`. Segments are 16 token ids in turn, or those of the sets. Temperature 0 is greedy, and its
+    scores are logits.
 
     Of equal scores the lowest token id wins. NaN and +inf are not allowed. Products are summed in float32; "triton" keeps
     them so, "reference" rounds logits to the dtype of its inputs as a matrix product does, which may make other tokens
@@ -78,8 +80,8 @@ def constrained_scoring(
     is left out) without host synchronisation, so a CUDA graph can hold it; it reads a tensor for everything that changes from call to call.
 
     Floor: one read of the R LM head rows (R = V, or the tokens of the sets), R * H * size of the dtype in bytes, and 2 * N *
-    R * H operations. Partial results are written and read: 24 * N * R / segment bytes, 40 with noise; without sets a segment
-    is a tile of 128 or 256 LM head rows.
+    R * H operations. Partial results are written and read: 24 * N * R / segment bytes; without sets and noise a segment is a
+    tile of 128 or 256 LM head rows.
 
     Raises TypeError and ValueError for dtypes, devices and shapes that do not fit together. Set numbers are not looked at.
     """

@@ -5,10 +5,11 @@ With N rows (128 at most here), H = 2048, R = V = 128,256 LM head rows, bf16, on
 LM head        R * H * 2       = 525 MB    122 us   each row once: a tile holds all N rows of hidden states
 hidden states  R / block_places * N * H * 2, from the L2 cache: 66 MB at 16 rows (tiles of 128), 263 MB at 128 (of 256)
 products       2 * N * R * H   = 67 GFLOP   97 us   at 128 rows, beside the loads
-epilogue       16 instructions a logit in the code for sm_90, 24 with segments of 32: 16.4 M logits at 128 rows are
-               9 to 13 us of all issue slots, beside the loads of the next tile. Noise: 120, so 66 us at 128 rows, 8 at 16
-partial        3 numbers of 4 bytes a row and segment (5 with noise), written, then read: 0.8 MB at 128 rows with tiles of
-               256 as segments, 6.2 MB with segments of 32 places: 3 us
+epilogue       24 instructions a logit in the code for sm_90, 28 for a draw, 30 for classes, of which each segment has its
+               own: 16.4 M logits at 128 rows are 13 to 17 us of all issue slots, beside the loads of the next tile
+partial        3 numbers of 4 bytes a row and segment (2 for a draw), written, then read: 0.8 MB at 128 rows with tiles of
+               256 as segments, 8.2 MB for a draw, 13 MB for classes: 4 to 6 us
+a draw         noise for each segment, some 70 instructions, and the 16 rows of one: 8 MB at 128 rows, 2 us
 
 No logit leaves the registers. Tiles follow each other in one loop, so that loads run ahead over the end of a tile.
 """
@@ -28,6 +29,7 @@ from smoldiff_kernels.constrained_scoring.noise import (
     MAX_UNIFORM,
     MULTIPLIER,
     NUM_ROUNDS,
+    SEGMENT_BIT,
 )
 
 # Shapes: T segments of S places each, N rows, K hidden sizes.
@@ -36,6 +38,7 @@ _MULTIPLIER = tl.constexpr(MULTIPLIER)
 _KEY_STEP = tl.constexpr(KEY_STEP)
 _NUM_ROUNDS = tl.constexpr(NUM_ROUNDS)
 _MAX_UNIFORM = tl.constexpr(MAX_UNIFORM)
+_SEGMENT_BIT = tl.constexpr(SEGMENT_BIT - 2**32)  # as an int32
 _LOG2_E = tl.constexpr(math.log2(math.e))
 _NO_TOKEN = tl.constexpr(0x7FFFFFFF)
 """Greater than every token id, so that it loses every tie."""
@@ -43,7 +46,7 @@ _NO_TOKEN = tl.constexpr(0x7FFFFFFF)
 
 @triton.jit
 def _random_words(token, seed):
-    """The first word of Philox2x32-10, counter (token, high half of the seed), key the low half."""
+    """The first word of Philox2x32-7, counter (token, high half of the seed), key the low half."""
     first = token.to(tl.uint32)
     second = (seed >> 32).to(tl.uint32)
     key = seed.to(tl.uint32)
@@ -70,16 +73,13 @@ def score_segments(
     lm_head_ptr,
     token_ptr,
     mask_ptr,
-    seed_ptr,
     temperature_ptr,
     best_ptr,
     top_ptr,
     total_ptr,
-    logit_ptr,
-    won_ptr,
     num_rows,
-    num_places,
     num_segments,
+    num_places,
     num_words,
     hidden_stride,
     lm_head_stride,
@@ -93,8 +93,8 @@ def score_segments(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_HIDDEN: tl.constexpr,
 ):
-    """[N, T] of each segment: the largest logit, the sum of exp(logit - largest), and the token with the best score. With
-    noise also its logit, and `won`: the best score is the largest logit - log(won)."""
+    """[N, T] of each segment: the largest logit, the sum of exp(logit - largest), and the lowest of its best tokens, which
+    a draw needs only where the tokens of segments are mixed. With noise, logits are those over the temperature."""
     NUM_STEPS: tl.constexpr = (HIDDEN_SIZE + BLOCK_HIDDEN - 1) // BLOCK_HIDDEN
     NUM_SEGMENTS: tl.constexpr = BLOCK_PLACES // SEGMENT
     program = tl.program_id(0)
@@ -143,33 +143,19 @@ def score_segments(
                 is_allowed = is_allowed & (tl.reshape(bits, (BLOCK_PLACES, BLOCK_ROWS)) != 0)
             if HAS_NOISE:
                 temperature = tl.load(temperature_ptr + rows, mask=is_row, other=0.0)
-                is_greedy = temperature == 0.0
-                logits = logits / tl.where(is_greedy, 1.0, temperature)[None, :]
+                logits *= (1.0 / tl.where(temperature == 0.0, 1.0, temperature))[None, :]
             logits = tl.where(is_allowed, logits, float("-inf"))
             logits_TSN = tl.reshape(logits, (NUM_SEGMENTS, SEGMENT, BLOCK_ROWS))
-            tokens_TSN = tl.reshape(ids, (NUM_SEGMENTS, SEGMENT))[:, :, None]
             top = tl.max(logits_TSN, 1)
-            is_none = top == float("-inf")
-            finite_top = tl.where(is_none, 0.0, top)
+            finite_top = tl.where(top == float("-inf"), 0.0, top)
             p_TSN = tl.exp2(logits_TSN * _LOG2_E - (finite_top * _LOG2_E)[:, None, :])
             segments = block * NUM_SEGMENTS + tl.arange(0, NUM_SEGMENTS)
             at = rows.to(tl.int64)[None, :] * num_segments + segments[:, None]
             is_out = is_row[None, :] & (segments < num_segments)[:, None]
-            if HAS_NOISE:
-                # logit + Gumbel is largest where exponential / p is least; so a token costs one logarithm, not two.
-                seed = tl.load(seed_ptr + rows, mask=is_row, other=0)
-                race_TSN = tl.exp2((finite_top * _LOG2_E)[:, None, :] - logits_TSN * _LOG2_E)
-                race_TSN *= _exponentials(tokens_TSN, seed[None, None, :])
-                race_TSN = tl.where(is_greedy[None, None, :], -logits_TSN, race_TSN)
-                won = tl.min(race_TSN, 1)
-                best = tl.min(tl.where(race_TSN == won[:, None, :], tokens_TSN, _NO_TOKEN), 1)
-                logit_TSN = tl.where(tokens_TSN == best[:, None, :], logits_TSN, float("-inf"))
-                tl.store(logit_ptr + at, tl.max(logit_TSN, 1), mask=is_out)
-                won = tl.where(is_greedy[None, :] | is_none, 1.0, won)
-                tl.store(won_ptr + at, won, mask=is_out)
-            else:
+            if HAS_TOKENS or not HAS_NOISE:
+                tokens_TSN = tl.reshape(ids, (NUM_SEGMENTS, SEGMENT))[:, :, None]
                 best = tl.min(tl.where(logits_TSN == top[:, None, :], tokens_TSN, _NO_TOKEN), 1)
-            tl.store(best_ptr + at, best, mask=is_out)
+                tl.store(best_ptr + at, best, mask=is_out)
             tl.store(top_ptr + at, top, mask=is_out)
             tl.store(total_ptr + at, tl.sum(p_TSN, 1), mask=is_out)
             logits = tl.zeros((BLOCK_PLACES, BLOCK_ROWS), tl.float32)
@@ -210,13 +196,63 @@ def _one_of(score, token, logit):
     return best_score, best_token, best_logit
 
 
+@triton.jit
+def _drawn_token(
+    segment,
+    row,
+    seed,
+    temperature,
+    hidden_ptr,
+    lm_head_ptr,
+    token_ptr,
+    mask_ptr,
+    num_places,
+    num_words,
+    hidden_stride,
+    lm_head_stride,
+    mask_stride,
+    HIDDEN_SIZE: tl.constexpr,
+    HAS_TOKENS: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    SEGMENT: tl.constexpr,
+    BLOCK_HIDDEN: tl.constexpr,
+):
+    """A token of one segment, and its logit, computed once more."""
+    places = segment * SEGMENT + tl.arange(0, SEGMENT)
+    tokens = places
+    if HAS_TOKENS:
+        tokens = tl.load(token_ptr + places, mask=places < num_places, other=-1)
+    is_allowed = (tokens >= 0) & (places < num_places)
+    at = lm_head_ptr + tokens.to(tl.int64)[:, None] * lm_head_stride
+    products = tl.zeros((SEGMENT, BLOCK_HIDDEN), tl.float32)
+    for start in tl.static_range(0, HIDDEN_SIZE, BLOCK_HIDDEN):  # so that loads run ahead
+        ks = start + tl.arange(0, BLOCK_HIDDEN)
+        is_k = ks < HIDDEN_SIZE
+        states = tl.load(hidden_ptr + row * hidden_stride + ks, mask=is_k, other=0.0)
+        weights = tl.load(at + ks[None, :], mask=is_allowed[:, None] & is_k[None, :], other=0.0)
+        products += weights.to(tl.float32) * states.to(tl.float32)[None, :]
+    if HAS_MASK:
+        words = tokens // 32
+        word_at = mask_ptr + row * mask_stride + words
+        bits = tl.load(word_at, mask=is_allowed & (words < num_words), other=0)
+        is_allowed = is_allowed & ((bits >> tokens % 32 & 1) != 0)
+    is_greedy = temperature == 0.0
+    logits = tl.sum(products, 1) / tl.where(is_greedy, 1.0, temperature)
+    logits = tl.where(is_allowed, logits, float("-inf"))
+    noise = tl.where(is_greedy, 0.0, -tl.log(_exponentials(tokens, seed)))
+    _, token, logit = _one_of(logits + noise, tokens, logits)
+    return token, logit
+
+
 @triton.jit(do_not_specialize=["num_segments", "num_classes", "num_extra"])
 def merge_segments(
     best_ptr,
     top_ptr,
     total_ptr,
-    logit_ptr,
-    won_ptr,
+    hidden_ptr,
+    lm_head_ptr,
+    place_token_ptr,
+    mask_ptr,
     set_ptr,
     first_ptr,
     entry_ptr,
@@ -234,14 +270,26 @@ def merge_segments(
     num_classes,
     num_extra,
     vocab_size,
+    num_places,
+    num_words,
+    hidden_stride,
+    lm_head_stride,
+    mask_stride,
     extra_stride,
+    HIDDEN_SIZE: tl.constexpr,
     HAS_SETS: tl.constexpr,
+    HAS_MASK: tl.constexpr,
     HAS_EXTRA: tl.constexpr,
     HAS_NOISE: tl.constexpr,
+    SEGMENT: tl.constexpr,
     BLOCK: tl.constexpr,
+    BLOCK_HIDDEN: tl.constexpr,
     BLOCK_EXTRA: tl.constexpr,
 ):
-    """Program (row, class): the best of a class's segments; program (row, number of classes): that of all of the set."""
+    """Program (row, class): the best of a class's segments; program (row, number of classes): that of all of the set.
+
+    With noise, a segment is drawn, then a token in it.
+    """
     row = tl.program_id(0).to(tl.int64)
     number = tl.program_id(1)
     is_whole = number == num_classes
@@ -252,9 +300,12 @@ def merge_segments(
         stop = tl.load(first_at + tl.where(is_whole, num_classes, number + 1))
     lanes = tl.arange(0, BLOCK)
     score = tl.full((BLOCK,), float("-inf"), tl.float32)
-    logit = score
     token = tl.full((BLOCK,), _NO_TOKEN, tl.int32)
+    segment = token
     top = score
+    if HAS_NOISE:
+        seed, temperature = tl.load(seed_ptr + row), tl.load(temperature_ptr + row)
+        is_greedy = temperature == 0.0
     total = tl.zeros((BLOCK,), tl.float32)
     for at in range(start, stop, BLOCK):
         segments = at + lanes
@@ -266,18 +317,43 @@ def merge_segments(
         found_total = tl.load(total_ptr + found_at, mask=is_in, other=0.0)
         top, total = _added(top, total, found_top, found_total)
         found = found_top
+        found_token = segments  # in the order of token ids, where they are not mixed
+        if HAS_SETS or not HAS_NOISE:
+            found_token = tl.load(best_ptr + found_at, mask=is_in, other=_NO_TOKEN)
         if HAS_NOISE:
-            found = found_top - tl.log(tl.load(won_ptr + found_at, mask=is_in, other=1.0))
-        found_token = tl.load(best_ptr + found_at, mask=is_in, other=_NO_TOKEN)
+            exponentials = _exponentials(segments | _SEGMENT_BIT, seed)
+            drawn = found_top + tl.log(tl.where(found_total > 0.0, found_total / exponentials, 1.0))
+            found = tl.where(is_greedy, found_top, drawn)
         is_better = (found > score) | ((found == score) & (found_token < token))
-        if HAS_NOISE:
-            found_logit = tl.load(logit_ptr + found_at, mask=is_in, other=float("-inf"))
-            logit = tl.where(is_better, found_logit, logit)
         score = tl.where(is_better, found, score)
         token = tl.where(is_better, found_token, token)
-    if not HAS_NOISE:
-        logit = score
-    best_score, best_token, best_logit = _one_of(score, token, logit)
+        if HAS_NOISE:
+            segment = tl.where(is_better, segments, segment)
+    best_score, best_token, best_logit = _one_of(score, token, score)
+    if HAS_NOISE:
+        is_best = (score == best_score) & (token == best_token)
+        chosen = tl.min(tl.where(is_best, segment, _NO_TOKEN), 0)
+        best_token, best_logit = _drawn_token(
+            tl.where(best_score == float("-inf"), 0, chosen),
+            row,
+            seed,
+            temperature,
+            hidden_ptr,
+            lm_head_ptr,
+            place_token_ptr,
+            mask_ptr,
+            num_places,
+            num_words,
+            hidden_stride,
+            lm_head_stride,
+            mask_stride,
+            HIDDEN_SIZE,
+            HAS_SETS,
+            HAS_MASK,
+            SEGMENT,
+            BLOCK_HIDDEN,
+        )
+        best_score = tl.where(is_greedy & (best_score > float("-inf")), best_logit, best_score)
     class_at = row * (num_classes + num_extra)
     if HAS_SETS:
         is_class = number < num_classes
@@ -285,7 +361,8 @@ def merge_segments(
         tl.store(class_score_out_ptr + class_at + number, best_score, mask=is_class)
         tl.store(class_token_out_ptr + class_at + number, class_token, mask=is_class)
         if HAS_NOISE:
-            tl.store(class_logit_out_ptr + class_at + number, best_logit, mask=is_class)
+            shown_logit = tl.where(best_score == float("-inf"), best_score, best_logit)
+            tl.store(class_logit_out_ptr + class_at + number, shown_logit, mask=is_class)
     if is_whole:
         lse = _lse(top, total)
         all_lse = lse
@@ -308,10 +385,9 @@ def merge_segments(
             extra_token = vocab_size + columns
             extra_score = extra
             if HAS_NOISE:
-                temperature = tl.load(temperature_ptr + row)
-                extra = extra / tl.where(temperature == 0.0, 1.0, temperature)
-                noise = -tl.log(_exponentials(extra_token, tl.load(seed_ptr + row)))
-                extra_score = extra + tl.where(temperature == 0.0, 0.0, noise)
+                extra = extra / tl.where(is_greedy, 1.0, temperature)
+                noise = -tl.log(_exponentials(extra_token, seed))
+                extra_score = extra + tl.where(is_greedy, 0.0, noise)
             extra_lse = _lse(extra, tl.where(is_extra, 1.0, 0.0))
             lse = _sum_of(lse, extra_lse)
             all_lse = _sum_of(all_lse, extra_lse)

@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from smoldiff_kernels.constrained_scoring.kernel import merge_segments, score_segments
-from smoldiff_kernels.constrained_scoring.noise import Noise
+from smoldiff_kernels.constrained_scoring.noise import DRAWN_SEGMENT, Noise
 from smoldiff_kernels.constrained_scoring.token_sets import TokenSets
 
 # Shapes: N rows, H hidden size, V vocabulary, W words of a mask, X extra tokens, C classes, T segments.
@@ -33,6 +33,8 @@ class Tiles:
     """As many as fit at once; they share out the tiles."""
     merge_block: int = 1024
     """Segments that a program of the second kernel takes at once."""
+    drawn_merge_block: int = 8192
+    """The same where a row draws among all tokens: its segments are small then, and one program takes them all."""
 
     def shared_bytes(self, element_bytes: int) -> int:
         """Shared memory of a program's loads in flight."""
@@ -48,13 +50,9 @@ PLAIN = {
     64: Tiles(128, 64, 64, num_warps=4, num_stages=4, programs_per_sm=2),
     128: Tiles(256, 128, 64, num_warps=8, num_stages=4, programs_per_sm=1),
 }
-# Noise takes twice the registers; at 128 rows some (160 bytes) are spilled outside of the products.
-NOISY = PLAIN | {
-    128: Tiles(128, 128, 64, num_warps=16, num_stages=4, programs_per_sm=1),
-}
-# Rows of the LM head that lie here and there are loaded one by one: at 128 rows shorter tiles wait less.
+# Rows of the LM head that lie here and there are loaded one by one, whose addresses and classes take more registers.
 SCATTERED = PLAIN | {
-    128: Tiles(128, 128, 64, num_warps=8, num_stages=4, programs_per_sm=1),
+    128: Tiles(256, 128, 64, num_warps=16, num_stages=4, programs_per_sm=1),
 }
 # Few places: small tiles, so that many multiprocessors share them, and few long steps, since latency is all there is.
 FEW_PLACES = 8192
@@ -63,22 +61,18 @@ FEW = dict.fromkeys(PLAIN, Tiles(32, 16, 512, num_warps=4, num_stages=3, program
 }
 FEW_SEGMENTS = 64
 """Up to so many, one warp of the merge takes a class in."""
+DRAWN_WEIGHTS = 4096
+"""Weights that a program takes at once, where it computes the logits of one segment again."""
 _SCRATCH_BYTES = 16 * 1024
 """Shared memory that reductions take besides."""
 _CPU_SMS = 3
 """In the interpreter: few, so that a program has several tiles."""
 
 
-def tiles_for(
-    num_rows: int, num_places: int, segment: int | None, has_noise: bool, element_bytes: int
-) -> Tiles:
+def tiles_for(num_rows: int, num_places: int, segment: int | None, element_bytes: int) -> Tiles:
     """Tiles for a shape; `segment` is that of the sets, if any."""
-    if num_places <= FEW_PLACES:
-        table = FEW
-    elif has_noise:
-        table = NOISY
-    else:
-        table = PLAIN if segment is None else SCATTERED
+    large = PLAIN if segment is None else SCATTERED
+    table = FEW if num_places <= FEW_PLACES else large
     tiles = table[min(128, max(16, triton.next_power_of_2(num_rows)))]
     if element_bytes == 4:  # products of float32 need their operands in registers
         tiles = replace(
@@ -107,10 +101,11 @@ def constrained_scoring_triton(
     num_places = vocab_size if sets is None else len(sets.token_S)
     segment = None if sets is None else sets.segment
     if tiles is None:
-        tiles = tiles_for(num_rows, num_places, segment, has_noise, hidden_NH.element_size())
+        tiles = tiles_for(num_rows, num_places, segment, hidden_NH.element_size())
     num_sms, max_shared_bytes = _limits(device)
     tiles = _fitting(tiles, hidden_NH.element_size(), max_shared_bytes)
-    segment = tiles.block_places if segment is None else segment
+    if segment is None:
+        segment = DRAWN_SEGMENT if has_noise else tiles.block_places
     num_segments = triton.cdiv(num_places, segment)
     num_classes = 0 if sets is None else sets.num_classes
     num_extra = 0 if extra_NX is None else extra_NX.shape[1]
@@ -137,16 +132,22 @@ def constrained_scoring_triton(
     if num_rows == 0:
         return found
 
-    partial_NT = [
-        torch.empty((num_rows, num_segments), **floats) for _ in range(4 if has_noise else 2)
-    ]
-    top_NT, total_NT, logit_NT, won_NT = partial_NT + [None] * (4 - len(partial_NT))
-    best_NT = torch.empty((num_rows, num_segments), dtype=torch.int32, device=device)
+    top_NT, total_NT = (torch.empty((num_rows, num_segments), **floats) for _ in range(2))
+    best_NT = None
+    if has_sets or not has_noise:
+        best_NT = torch.empty((num_rows, num_segments), dtype=torch.int32, device=device)
     hidden_NH = hidden_NH if hidden_NH.stride(1) == 1 else hidden_NH.contiguous()
     mask_NW = mask_NW if mask_NW is None or mask_NW.stride(1) == 1 else mask_NW.contiguous()
     extra_NX = extra_NX if extra_NX is None or extra_NX.stride(1) == 1 else extra_NX.contiguous()
     seed_N = None if noise is None else noise.seed_N.contiguous()
     temperature_N = None if noise is None else noise.temperature_N.contiguous()
+    sizes = (
+        num_places,
+        0 if mask_NW is None else mask_NW.shape[1],
+        hidden_NH.stride(0),
+        lm_head_VH.stride(0),
+        0 if mask_NW is None else mask_NW.stride(0),
+    )
     num_tiles = triton.cdiv(num_places, tiles.block_places) * triton.cdiv(
         num_rows, tiles.block_rows
     )
@@ -157,20 +158,13 @@ def constrained_scoring_triton(
                 lm_head_VH,
                 None if sets is None else sets.token_S,
                 mask_NW,
-                seed_N,
                 temperature_N,
                 best_NT,
                 top_NT,
                 total_NT,
-                logit_NT,
-                won_NT,
                 num_rows,
-                num_places,
                 num_segments,
-                0 if mask_NW is None else mask_NW.shape[1],
-                hidden_NH.stride(0),
-                lm_head_VH.stride(0),
-                0 if mask_NW is None else mask_NW.stride(0),
+                *sizes,
                 HIDDEN_SIZE=hidden_size,
                 HAS_TOKENS=has_sets,
                 HAS_MASK=mask_NW is not None,
@@ -186,8 +180,10 @@ def constrained_scoring_triton(
             best_NT,
             top_NT,
             total_NT,
-            logit_NT,
-            won_NT,
+            hidden_NH,
+            lm_head_VH,
+            None if sets is None else sets.token_S,
+            mask_NW,
             set_N if set_N is None else set_N.contiguous(),
             None if sets is None else sets.first_AC,
             None if sets is None else sets.entry_E,
@@ -205,15 +201,30 @@ def constrained_scoring_triton(
             num_classes,
             num_extra,
             vocab_size,
+            *sizes,
             0 if extra_NX is None else extra_NX.stride(0),
+            HIDDEN_SIZE=hidden_size,
             HAS_SETS=has_sets,
+            HAS_MASK=mask_NW is not None,
             HAS_EXTRA=extra_NX is not None,
             HAS_NOISE=has_noise,
-            BLOCK=min(tiles.merge_block, triton.next_power_of_2(max(32, num_segments))),
+            SEGMENT=segment,
+            BLOCK_HIDDEN=min(DRAWN_WEIGHTS // segment, triton.next_power_of_2(hidden_size)),
             BLOCK_EXTRA=triton.next_power_of_2(max(1, num_extra)),
-            num_warps=1 if num_segments <= FEW_SEGMENTS else 4,
+            **_merging(num_segments, best_NT is None, has_noise, tiles),
         )
     return found
+
+
+def _merging(num_segments: int, takes_all: bool, has_noise: bool, tiles: Tiles) -> dict[str, int]:
+    """How a program of the second kernel is cut."""
+    block = min(
+        tiles.drawn_merge_block if takes_all else tiles.merge_block,
+        triton.next_power_of_2(max(32, num_segments)),
+    )
+    if not has_noise:
+        return {"BLOCK": block, "num_warps": 1 if num_segments <= FEW_SEGMENTS else 4}
+    return {"BLOCK": block, "num_warps": max(4, min(16, block // 512))}
 
 
 def _fitting(tiles: Tiles, element_bytes: int, max_shared_bytes: int) -> Tiles:

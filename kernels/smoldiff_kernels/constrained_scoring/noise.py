@@ -1,4 +1,9 @@
-"""Gumbel noise that depends on a seed and a token id alone: Philox2x32-10 (Salmon et al., 2011)."""
+"""Gumbel noise that depends on a seed and a number alone: Philox2x32-7 (Salmon et al., 2011), the fewest rounds that
+passed all their tests.
+
+A draw is made from above (Maddison et al., 2014): a segment of tokens by its log-sum-exp and noise of its own, then a token of
+it by its logit and noise. So the many tokens of an LM head need none, but for those of one segment.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,12 @@ from torch import Tensor
 
 MULTIPLIER = 0xD256D193
 KEY_STEP = 0x9E3779B9
-NUM_ROUNDS = 10
+NUM_ROUNDS = 7
+SEGMENT_BIT = 1 << 31
+"""Of the numbers of segments; token ids are below."""
+DRAWN_SEGMENT = 16
+"""Tokens of a segment, where no sets have segments of their own: what one warp of a tensor core's tile holds. Token t is of
+segment t // 16, whatever the tiles."""
 MAX_UNIFORM = 1 - 2**-24
 """The largest float32 below 1: with it the least noise is finite, and a lone allowed token is always drawn."""
 _WORD = 0xFFFFFFFF
@@ -26,10 +36,10 @@ class Noise(NamedTuple):
     """float32, 0 or more; 0 takes the best token without noise."""
 
 
-def random_words(seed_N: Tensor, token_U: Tensor) -> Tensor:
-    """32 random bits for each row and token, [N, U] int64: the first word of the block with counter (token, high half of
-    the seed) and key low half of the seed."""
-    first_NU = token_U.expand(len(seed_N), -1)
+def random_words(seed_N: Tensor, number_U: Tensor) -> Tensor:
+    """32 random bits for each row and number below 2^32, [N, U] int64: the first word of the block with counter (number, high
+    half of the seed) and key low half of the seed."""
+    first_NU = number_U.expand(len(seed_N), -1)
     second_NU = (seed_N >> 32 & _WORD)[:, None]
     key_N1 = (seed_N & _WORD)[:, None]
     for _ in range(NUM_ROUNDS):
@@ -42,8 +52,8 @@ def random_words(seed_N: Tensor, token_U: Tensor) -> Tensor:
     return first_NU
 
 
-def gumbel_noise(seed_N: Tensor, token_U: Tensor) -> Tensor:
+def gumbel_noise(seed_N: Tensor, number_U: Tensor) -> Tensor:
     """[N, U] float32. -log(-log(1 - u)): u near 0, where the large noise is, keeps all its bits."""
-    uniform_NU = (random_words(seed_N, token_U).double() + 0.5) * 2**-32
+    uniform_NU = (random_words(seed_N, number_U).double() + 0.5) * 2**-32
     exponential_NU = -torch.log1p(-uniform_NU.clamp(max=MAX_UNIFORM))
     return -exponential_NU.log().float()
