@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,10 +16,16 @@ def fill_caches(cases: Sequence[Case], num_workers: int, device: torch.device) -
     """Run each case once, so that the compilers' caches on the disk hold its kernels. Nothing without workers."""
     if not num_workers:
         return
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(num_workers, context, _with_one_compiler) as pool:
         running = [pool.submit(run_once, case, device) for case in cases]
         for one in running:
             one.exception()  # a process that died: its case shows what is wrong where it is timed
+
+
+def _with_one_compiler() -> None:
+    """torch.compile would start as many processes as there are cores, in each of these."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
 
 def run_once(case: Case, device: torch.device) -> list[str]:

@@ -426,12 +426,9 @@ def test_plan_fills_the_gpu():
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        ({}, "cudnn"),
-        ({"num_queries": 512}, "cudnn"),
-        ({"num_queries": 256}, "triton"),
-        ({"num_pairs": 32, "num_queries": 512}, "triton"),  # one wave
-        ({"num_keys": (64, 256)}, "triton"),  # little to begin with
-        ({"block_e": 256}, "triton"),
+        ({}, "sdpa"),
+        ({"num_queries": 512}, "triton"),  # the join would be paid for few products
+        ({"num_pairs": 4}, "triton"),  # few programs: keys are split
         ({"has_groups": True}, "triton"),
         ({"is_float32": True}, "triton"),
     ],
@@ -439,9 +436,11 @@ def test_plan_fills_the_gpu():
 def test_auto_takes_what_the_rows_say(change, wanted):
     hopper = configs.Device(num_sms=132, is_hopper=True)
     work = configs.Work(256, 1024, (1024, 256), 128, False, False)._replace(**change)
-    assert auto.chosen(work, hopper, has_lengths=False) == wanted
-    assert auto.chosen(work, hopper, has_lengths=True) == "triton"
-    assert auto.chosen(work, hopper._replace(is_hopper=False), has_lengths=False) == "triton"
+    assert auto.chosen(work, hopper, has_lengths=False, has_gradient=False) == wanted
+    assert auto.chosen(work, hopper, has_lengths=True, has_gradient=False) == "triton"
+    assert auto.chosen(work, hopper, has_lengths=False, has_gradient=True) == "triton"
+    other = hopper._replace(is_hopper=False)
+    assert auto.chosen(work, other, has_lengths=False, has_gradient=False) == "triton"
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -15,7 +15,7 @@ from torch import Tensor
 # Shapes: A sets, V token ids, S places of the list, T segments, C classes of the set that has the most, E entries.
 
 SEGMENT = 16
-"""What one warp of a tensor core's tile holds: the best of it is found without shared memory."""
+"""What one warp of a tensor core's tile holds; sets of the whole vocabulary take twice that for half the partial results."""
 _NO_TOKEN = -1
 
 
@@ -82,7 +82,7 @@ def token_sets(
     classes: Sequence[Tensor] | None = None,
     *,
     vocab_size: int | None = None,
-    segment: int = SEGMENT,
+    segment: int | None = None,
     device: torch.device | str = "cpu",
 ) -> TokenSets:
     """The sets, to be kept as long as a template is: this takes milliseconds.
@@ -97,6 +97,8 @@ def token_sets(
     Raises ValueError where ids or classes are out of range, an id stands twice, or there is no set.
     """
     num_ids = _checked_num_ids(token_ids, vocab_size)
+    if segment is None:
+        segment = SEGMENT if vocab_size is None else 2 * SEGMENT
     _check_segment(segment)
     class_AV = _class_table(token_ids, classes, num_ids)
     kind_V = _kinds(class_AV)

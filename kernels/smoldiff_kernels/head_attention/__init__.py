@@ -8,7 +8,7 @@ from torch import Tensor
 
 from smoldiff_kernels.head_attention.auto import chosen
 from smoldiff_kernels.head_attention.configs import device_of
-from smoldiff_kernels.head_attention.layout import checked_layout
+from smoldiff_kernels.head_attention.layout import checked_layout, needs_gradient
 
 # Shapes: B rows, T template positions of each, S of all rows, C context tokens of each, N of all rows, A query heads,
 # G key/value heads, E head width.
@@ -94,7 +94,7 @@ def head_attention(
 
         tensors = (q, *context, *template)
         work, device = work_of(tensors, layout), device_of(q.device)
-        impl = chosen(work, device, layout.has_lengths)
+        impl = chosen(work, device, layout.has_lengths, needs_gradient(tensors))
     if impl in ("triton", "cudnn"):
         from smoldiff_kernels.head_attention.kernel import head_attention_triton
 

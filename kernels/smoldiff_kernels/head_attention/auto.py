@@ -14,24 +14,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from smoldiff_kernels.head_attention.configs import Device, Work, cdiv
+from smoldiff_kernels.head_attention.configs import Device, Work
 
-MIN_QUERIES = 512
-"""Positions of a row times query heads of a key/value head, from which cuDNN's kernel pays."""
+MIN_QUERIES = 1024
+"""Positions of a row times query heads of a key/value head, from which SDPA is faster on a full GPU."""
 ROWS_A_PROGRAM = 128
-MIN_WAVES = 2
-"""How often tiles of so many queries fill the GPU: with fewer, the second launch costs what the first one saves."""
-MAX_WIDTH = 128
 
 
-def chosen(work: Work, device: Device, has_lengths: bool) -> Literal["triton", "cudnn"]:
+def chosen(
+    work: Work, device: Device, has_lengths: bool, has_gradient: bool
+) -> Literal["triton", "sdpa"]:
     """For a call on a GPU."""
-    is_plain = not (has_lengths or work.has_groups or work.is_float32)
-    num_programs = work.num_pairs * cdiv(work.num_queries, ROWS_A_PROGRAM)
-    pays = (
-        work.num_queries >= MIN_QUERIES
-        and num_programs >= MIN_WAVES * device.num_sms
-        and work.num_keys[0] > work.num_keys[1]
-        and work.block_e <= MAX_WIDTH
-    )
-    return "cudnn" if device.is_hopper and is_plain and pays else "triton"
+    is_plain = not (has_lengths or work.has_groups or has_gradient or work.is_float32)
+    has_many = work.num_queries >= MIN_QUERIES and work.fills(ROWS_A_PROGRAM, device)
+    return "sdpa" if device.is_hopper and is_plain and has_many else "triton"
