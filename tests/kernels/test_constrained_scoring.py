@@ -354,6 +354,24 @@ def test_sets_add_up_to_the_whole_vocabulary() -> None:
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("impl", ["reference", "triton"])
+def test_a_set_of_all_tokens_has_the_sum_of_all_and_others_beside_it_too(impl: Any) -> None:
+    """Rows whose set has every segment, some, and none."""
+    case = make_case(6, 299, 48, torch.float32, "all", True, False)
+    ids = [torch.arange(299), torch.arange(0, 299, 3), torch.arange(0)]
+    classes = [ids[0] % 4, ids[1] % 2, ids[2]]
+    sets = token_sets(ids, classes, vocab_size=299, device=checks.DEVICE)
+    set_N = (torch.arange(6, dtype=torch.int32) % 3).to(checks.DEVICE)
+    with checks.poisoned_memory():
+        ours = constrained_scoring(**case, sets=sets, set_N=set_N, impl=impl)
+    logits = torch.cat([case["hidden_NH"] @ case["lm_head_VH"].T, case["extra_NX"]], 1)
+    torch.testing.assert_close(ours.all_lse_N, logits.logsumexp(1))
+    of_all = set_N == 0
+    assert ours.all_lse_N is not None
+    torch.testing.assert_close(ours.lse_N[of_all], ours.all_lse_N[of_all])
+    assert (ours.lse_N[~of_all] < ours.all_lse_N[~of_all] - 0.1).all()
+
+
 def test_a_class_of_one_token_each_returns_the_logits_of_these_tokens() -> None:
     case = make_case(3, 90, 16, torch.float32, "all", False, False)
     ids = torch.tensor([80, 3, 41])

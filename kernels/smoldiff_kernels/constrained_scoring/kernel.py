@@ -130,10 +130,10 @@ def score_segments(
         if step % NUM_STEPS == NUM_STEPS - 1:
             # Loaded again, under another name: carried from here to the loads of the next tile, they would end the
             # running ahead (the compiler says nothing); carried from the tile's first step to here, they cost registers.
-            ids = places
+            ids, is_allowed = places, is_token[:, None]
             if HAS_TOKENS:
                 ids = tl.load(token_ptr + places, mask=places < num_places, other=-1)
-            is_allowed = is_token[:, None]
+                is_allowed = (ids >= 0)[:, None]
             if HAS_MASK:
                 words = block * (BLOCK_PLACES // 32) + tl.arange(0, BLOCK_PLACES // 32)
                 word_at = mask_ptr + rows.to(tl.int64)[None, :] * mask_stride + words[:, None]
@@ -291,7 +291,7 @@ def merge_segments(
     With noise, a segment is drawn, then a token in it.
     """
     row = tl.program_id(0).to(tl.int64)
-    number = tl.program_id(1)
+    number = num_classes - tl.program_id(1)  # the longest programs begin first
     is_whole = number == num_classes
     start, stop = 0, num_segments
     if HAS_SETS:
@@ -366,7 +366,8 @@ def merge_segments(
     if is_whole:
         lse = _lse(top, total)
         all_lse = lse
-        if HAS_SETS:
+        # A set has no segment twice: with as many, as always without sets, it has all of them.
+        if stop - start < num_segments:
             top = tl.full((BLOCK,), float("-inf"), tl.float32)
             total = tl.zeros((BLOCK,), tl.float32)
             for at in range(0, num_segments, BLOCK):
