@@ -75,7 +75,7 @@ def test_a_runner_with_our_drafter_tells_it_everything(runner_class):
     assert runner.drafter.seen == seen
 
 
-@pytest.mark.parametrize("max_spec_len, is_verified", [(0, False), (3, True)])
+@pytest.mark.parametrize(("max_spec_len", "is_verified"), [(0, False), (3, True)])
 def test_a_step_without_a_draft_is_sampled_as_without_the_plugin(max_spec_len, is_verified):
     class Runner:
         def __init__(self, drafter):
