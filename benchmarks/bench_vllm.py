@@ -4,7 +4,9 @@
         --dtype float32 --max-model-len 2048
 
 What stands behind `--` goes to both servers. Without --data the requests kept in serving/requests.jsonl are sent. Each
-server answers every request once before it is measured. The table goes to stderr; JSON lines, one a system and
+server answers every request once before it is measured. `--synchronous` adds a third server, without drafts and without
+vLLM's asynchronous scheduling, which vLLM turns off where drafts are on: what is slower than that server is the drafts'. With
+`--plain` the requests ask for text, which nothing is drafted for. The table goes to stderr; JSON lines, one a system and
 concurrency, to --out or stdout.
 
 `--record FILE` writes the token ids of the answers. With `--recorded FILE --shape smollm3-3b` a model of that shape and of
@@ -13,6 +15,7 @@ no trained weights writes them again: what steps cost at its size, up to the upp
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -20,7 +23,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import openai
@@ -29,7 +32,7 @@ from calls.conditions import commit, device_name, installed
 from calls.data import read_examples, sample
 from rich.console import Console
 from rich.table import Table
-from serving.asking import Answer, ask, kept_requests, requests_of
+from serving.asking import Answer, ask, kept_requests, requests_of, without_schema
 from serving.recorded import FORCING, RECORDED, oracle_config, write_answers
 from serving.server import (
     STEPS,
@@ -44,9 +47,11 @@ from serving.shapes import SHAPES, write_model
 
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
+SYNCHRONOUS = "--no-async-scheduling"
 COLUMNS = (
     ("p50 ms", "p50_ms", ".0f"),
     ("p95 ms", "p95_ms", ".0f"),
+    ("ms a token", "token_ms", ".2f"),
     ("calls/s", "calls_per_s", ".2f"),
     ("steps a call", "steps_per_call", ".2f"),
     ("tokens a call", "tokens_per_call", ".1f"),
@@ -59,6 +64,8 @@ class Measured:
     """Of one system at one concurrency, all rounds together."""
 
     times_ms: list[float] = field(default_factory=list)
+    token_ms: list[float] = field(default_factory=list)
+    """Of each call, over its tokens."""
     seconds: float = 0.0
     steps: float = 0.0
     drafted: float = 0.0
@@ -73,6 +80,7 @@ class Measured:
             "num_calls": num,
             "p50_ms": cuts[9],
             "p95_ms": cuts[18],
+            "token_ms": median(self.token_ms),
             "calls_per_s": num / self.seconds,
             "steps_per_call": self.steps / num,
             "tokens_per_call": self.num_tokens / num,
@@ -89,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.data
         else kept_requests()
     )
+    if args.plain:
+        requests = [without_schema(one) for one in requests]
     stop_when_terminated()
     found: dict[tuple[str, int], Measured] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args.model = str(write_model(SHAPES[args.shape], Path(folder, args.shape)))
         for turn in range(args.rounds):
             for system, command in commands(args).items():
-                log = Path(args.logs or folder, f"{turn}-{system.replace(' ', '-')}.log")
+                log = Path(args.logs or folder, f"{turn}-{re.sub(r'[^a-z]+', '-', system)}.log")
                 with serving(command, log, environment(args.recorded)) as server:
                     console.print(f"round {turn + 1}: {system}")
                     client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
@@ -141,6 +151,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--concurrency", type=counts, default=[1, 4, 16])
     add("--drafters", type=split, default=["default"], help="default, or as `drafter` of a call")
     add("--rounds", type=int, default=2)
+    add("--synchronous", action="store_true", help="a third server: no drafts, scheduled as with")
+    add("--plain", action="store_true", help="ask for text instead of calls and JSON")
     add("--record", type=Path, help="write the answers of the server without drafts here")
     add("--recorded", type=Path, help="both servers write these answers")
     add("--shape", choices=[*SHAPES], help="untrained weights of this shape; needs --recorded")
@@ -158,6 +170,8 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """The servers, by system."""
     flags = [*args.flags, *(FORCING if args.recorded else ())]
     found = {"without drafts": without_drafts(args.model, *flags)}
+    if args.synchronous:
+        found["without drafts, synchronous"] = without_drafts(args.model, SYNCHRONOUS, *flags)
     for name in args.drafters:
         if name == "oracle":
             command = without_drafts(args.model, "--speculative-config", oracle_config(), *flags)
@@ -213,6 +227,7 @@ def send(
     into.accepted += accepted
     for request, (answer, ms) in zip(requests, answered, strict=True):
         into.times_ms.append(ms)
+        into.token_ms.append(ms / max(answer.num_tokens, 1))
         into.num_tokens += answer.num_tokens
         into.answers[request["name"]] = answer
 
@@ -232,6 +247,7 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
         "model": args.shape or args.model,
         "recorded": args.recorded is not None,
         "data": args.data.name if args.data else "serving/requests.jsonl",
+        "plain": args.plain,
         "limit": args.limit if args.data else None,
         "seed": args.seed,
         "rounds": args.rounds,

@@ -30,6 +30,11 @@ def requests_of(examples: Sequence[Example]) -> list[dict[str, Any]]:
     ]
 
 
+def without_schema(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The same question, free to be answered in text."""
+    return {k: v for k, v in request.items() if k in ("name", "messages")}
+
+
 def openai_message(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message of a data file in the form that an OpenAI server takes."""
     calls = [

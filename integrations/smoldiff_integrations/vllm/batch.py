@@ -53,12 +53,13 @@ class BatchDrafts:
             return drafts
         began = time.perf_counter()
         try:
-            rows = list(step.rows(runner, sampled))
+            free = {name for name, own in self._requests.items() if own is None}
+            rows = list(step.rows(runner, sampled, free))
             self._open(runner, step, rows)
         except Exception:  # a fault of ours must not end the server's step
             self._fault("this step has no drafts")
             return drafts
-        num_rows = sum(row is not None and row.num_new > 0 for row in rows)
+        num_rows = sum(map(bool, sampled))
         for i, row in enumerate(rows):
             if row is None or not row.num_new:
                 continue
@@ -93,7 +94,7 @@ class BatchDrafts:
             if drafts is not None and self.is_logging:
                 log.info("smoldiff: request %s: %s", request_id, drafts.tally)
         num_tokens = step.scheduler_output.total_num_scheduled_tokens
-        if num_tokens == sum(1 + len(row.drafted) for row in rows if row is not None):
+        if num_tokens == len(rows) + step.num_drafted:
             self._load.step.add(num_tokens, step.ms)  # no part of a prompt was read in it
         if self.head is not None:
             self._keep_states(runner, step, self.head)

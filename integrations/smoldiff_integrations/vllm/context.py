@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,17 +76,27 @@ class Step:
             self.attention.slot_mapping[:num].long(), torch.cat([one[:num] for one in parts], -1)
         )
 
-    def rows(self, runner: Any, sampled: Sequence[Sequence[int]]) -> Iterator[Row | None]:
-        """The batch's requests in its order; None for one without token ids."""
+    @property
+    def num_drafted(self) -> int:
+        """Draft tokens that this step verified, of all requests."""
+        return sum(map(len, self.scheduler_output.scheduled_spec_decode_tokens.values()))
+
+    def rows(
+        self, runner: Any, sampled: Sequence[Sequence[int]], without: Collection[str] = ()
+    ) -> Iterator[Row | None]:
+        """The batch's requests in its order; None for one without token ids, and for those named in `without`."""
         drafts = self.scheduler_output.scheduled_spec_decode_tokens
         first_logit = 0
         for i, (request_id, new) in enumerate(
             zip(runner.input_batch.req_ids, sampled, strict=False)
         ):
-            state = runner.requests[request_id]
             drafted = drafts.get(request_id) or ()
-            has_ids = state.prompt_token_ids is not None and state.sampling_params is not None
-            yield Row(i, request_id, state, len(new), drafted, first_logit) if has_ids else None
+            if request_id in without:
+                yield None
+            else:
+                state = runner.requests[request_id]
+                has_ids = state.prompt_token_ids is not None and state.sampling_params is not None
+                yield Row(i, request_id, state, len(new), drafted, first_logit) if has_ids else None
             first_logit += len(drafted) + 1
 
     def states_at(

@@ -45,8 +45,8 @@ class Drafts(Protocol):
     def reserve(self, num_bytes: int, specs: Mapping[str, Any]) -> int:
         """How much of the memory for a KV cache of these layers it needs for itself."""
 
-    def begin(self, runner: Any, *step: Any) -> None:
-        """A step is over: what `propose_draft_token_ids` was called with. `propose` comes next."""
+    def begin(self, runner: Any, *step: Any, **named: Any) -> None:
+        """A step is over: what `propose_draft_token_ids` was called with, by its names. `propose` comes next."""
 
 
 def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
@@ -144,12 +144,9 @@ def _wrap_execute(method: Callable[..., Any], proposer_class: type) -> Callable[
 
 
 def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
-    signature = inspect.signature(method)
-
     def propose_draft_token_ids(self: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self.drafter, proposer_class):
-            given = signature.bind(self, *args, **kwargs)
-            self.drafter.begin(*given.args)  # type: ignore[attr-defined]
+            self.drafter.begin(self, *args, **kwargs)  # type: ignore[attr-defined]
         return method(self, *args, **kwargs)
 
     return propose_draft_token_ids
@@ -159,6 +156,9 @@ def _wrap_sample(method: Callable[..., Any], proposer_class: type) -> Callable[.
     def _sample(self: Any, logits: Any, spec_decode_metadata: Any) -> Any:
         drafter = getattr(self, "drafter", None)
         if isinstance(drafter, proposer_class):
+            if getattr(spec_decode_metadata, "max_spec_len", None) == 0:
+                # Without a draft vLLM's plain sampler gives what the one that verifies gives, for less work.
+                spec_decode_metadata = None
             drafter.look(None if spec_decode_metadata is None else logits)  # type: ignore[attr-defined]
         return method(self, logits, spec_decode_metadata)
 

@@ -88,6 +88,20 @@ def test_requests_with_a_schema_get_drafts_and_the_others_none(batch, runner, vo
     assert batch.counters.read("fallbacks", reason="schema") == 1
 
 
+def test_of_requests_without_a_schema_nothing_is_read_after_their_first_step(batch, runner):
+    runner.add("a", None, [])
+    runner.add("b", SCHEMA, [])
+    runner.step(batch)
+    read = []
+    state = runner.requests["a"]
+    runner.requests["a"] = type("Watched", (), {"__getattr__": lambda _, name: read.append(name)})()
+    assert runner.step(batch)[1]
+    assert not read
+    assert batch.counters.read("requests", kind="free") == 1
+    assert batch._load.step.ms.num == 2
+    assert state.output_token_ids == []
+
+
 def test_while_a_prompt_is_read_nothing_is_drafted(batch, runner):
     runner.add("a", SCHEMA, [])
     assert runner.step(batch, num_new=0) == [[]]

@@ -23,8 +23,8 @@ class Proposer:
     def reserve(self, num_bytes, specs):
         return num_bytes // specs["layer"]
 
-    def begin(self, runner, *step):
-        self.seen.append(("begin", len(step)))
+    def begin(self, runner, *step, **named):
+        self.seen.append(("begin", len(step) + len(named)))
 
 
 @pytest.fixture
@@ -73,6 +73,23 @@ def test_a_runner_with_our_drafter_tells_it_everything(runner_class):
     assert runner.propose_draft_token_ids(*range(8), slot_mappings=8) == "drafts"
     seen = [("bind", runner), "start", ("look", None), ("look", "logits"), ("begin", 9)]
     assert runner.drafter.seen == seen
+
+
+@pytest.mark.parametrize(("max_spec_len", "is_verified"), [(0, False), (3, True)])
+def test_a_step_without_a_draft_is_sampled_as_without_the_plugin(max_spec_len, is_verified):
+    class Runner:
+        def __init__(self, drafter):
+            self.drafter = drafter
+
+        def _sample(self, logits, spec_decode_metadata):
+            return spec_decode_metadata
+
+    install(Runner, Proposer)
+    metadata = SimpleNamespace(max_spec_len=max_spec_len)
+    runner = Runner(Proposer())
+    assert runner._sample("logits", metadata) is (metadata if is_verified else None)
+    assert runner.drafter.seen == [("look", "logits" if is_verified else None)]
+    assert Runner(object())._sample("logits", metadata) is metadata
 
 
 def test_hooks_are_set_once(runner_class):
