@@ -32,7 +32,7 @@ from calls.conditions import commit, device_name, installed
 from kernel_timing import attention, loss, report, scoring, slots
 from kernel_timing.case import OURS, Case, measure, rows
 from kernel_timing.clock import Ceilings, measure_ceilings
-from kernel_timing.sweep import best, times
+from kernel_timing.sweep import Asked, best, times
 from kernel_timing.warm import fill_caches
 from rich.console import Console
 
@@ -92,7 +92,7 @@ def cases(op: str, args: argparse.Namespace) -> list[Case]:
 def swept(op: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from kernel_timing.candidates import SWEEPS
 
-    asked = (args.shapes, args.small, args.device, args.candidates)
+    asked = Asked(args.shapes, args.small, args.device, args.candidates)
     return times(SWEEPS[op], asked, args.workers)
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import product
 from multiprocessing import get_context
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,13 +56,20 @@ def around(
     return [own, *others][:limit]
 
 
-Asked = tuple[str, bool, torch.device, int]
-"""What stands in the names of the shapes, and the arguments of `Sweeps`."""
+class Asked(NamedTuple):
+    """Which sweeps of an op are wanted."""
+
+    shapes: str
+    """What stands in the names of their shapes."""
+    is_small: bool
+    device: torch.device
+    limit: int
+    """Knobs that are tried at each shape."""
 
 
 def times(sweeps: Sweeps, asked: Asked, num_workers: int) -> Iterator[dict[str, Any]]:
     """A row for each choice of knobs. What does not compile or run has its problem in place of a time."""
-    device, todo = asked[2], _listed(sweeps, asked)
+    device, todo = asked.device, _listed(sweeps, asked)
     problems = _compiled(sweeps, asked, todo, num_workers)
     for i, sweep in enumerate(todo):
         launch, own_us, expected = sweep.make(sweep.num_inputs, device), None, None
@@ -114,7 +121,7 @@ def _compiled(
 
 def _run_once(sweeps: Sweeps, asked: Asked, i: int, j: int) -> str | None:
     """The problem, if any; also None where this process's device is out of order since an earlier one."""
-    device = asked[2]
+    device = asked.device
     if device.type == "cuda":
         try:
             torch.cuda.synchronize()
@@ -132,14 +139,14 @@ def _run_once(sweeps: Sweeps, asked: Asked, i: int, j: int) -> str | None:
 
 @lru_cache(maxsize=1)
 def _listed(sweeps: Sweeps, asked: Asked) -> list[Sweep]:
-    part, *arguments = asked
-    return [sweep for sweep in sweeps(*arguments) if part in sweep.shape]
+    found = sweeps(asked.is_small, asked.device, asked.limit)
+    return [sweep for sweep in found if asked.shapes in sweep.shape]
 
 
 @lru_cache(maxsize=1)  # the knobs of one sweep come one behind the other
 def _launch(sweeps: Sweeps, asked: Asked, i: int) -> tuple[Sweep, Callable[[Knobs], Work]]:
     sweep = _listed(sweeps, asked)[i]
-    return sweep, sweep.make(1, asked[2])
+    return sweep, sweep.make(1, asked.device)
 
 
 def _is_near(found: Any, expected: Any) -> bool:

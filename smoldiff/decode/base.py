@@ -96,7 +96,7 @@ class HFBase:
 
     @property
     def cache_name(self) -> str:
-        """The argument that takes the cache; transformers renamed it in 5.2x, model by model."""
+        """The argument that takes the cache: newer releases of transformers call it "cache", model by model."""
         return "cache" if "cache" in self._parameters else "past_key_values"
 
     def open(self, taps: Sequence[int] = ()) -> "HFPasses":

@@ -12,7 +12,7 @@ import torch
 from kernel_timing import clock, report
 from kernel_timing.case import OURS, Case, Target, is_met, measure, rows, value
 from kernel_timing.clock import CACHE_BYTES, MAX_INPUTS, Ceilings, Time, inputs_beyond_cache
-from kernel_timing.sweep import Sweep, around, best, times
+from kernel_timing.sweep import Asked, Sweep, around, best, times
 from kernel_timing.warm import fill_caches, run_once
 
 CPU = ["--device", "cpu"]
@@ -166,7 +166,7 @@ def test_candidates_that_fail_or_are_wrong_have_a_row_with_the_reason():
 
     knobs = [{"kind": kind} for kind in ("right", "near", "wrong", "missing")]
     sweep = Sweep("op", "shape", knobs, make)
-    asked = ("sha", True, torch.device("cpu"), 9)
+    asked = Asked("sha", True, torch.device("cpu"), 9)
     found = list(times(lambda *_: [sweep, Sweep("op", "other", knobs, make)], asked, 0))
     assert [row["us"] is not None for row in found] == [True, True, False, False]
     assert [row["is_own"] for row in found] == [True, False, False, False]
@@ -228,7 +228,7 @@ def test_candidates_are_compiled_by_other_processes_first(monkeypatch):
     from kernel_timing.candidates import SWEEPS
 
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    found = list(times(SWEEPS["class_scores"], ("", True, torch.device("cpu"), 2), 1))
+    found = list(times(SWEEPS["class_scores"], Asked("", True, torch.device("cpu"), 2), 1))
     assert all(row["us"] > 0 for row in found)
 
 
