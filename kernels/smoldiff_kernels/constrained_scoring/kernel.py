@@ -45,9 +45,9 @@ _NO_TOKEN = tl.constexpr(0x7FFFFFFF)
 
 
 @triton.jit
-def _random_words(token, seed):
-    """The first word of Philox2x32-7, counter (token, high half of the seed), key the low half."""
-    first = token.to(tl.uint32)
+def _random_words(number, seed):
+    """The first word of Philox2x32-7, counter (number, high half of the seed), key the low half."""
+    first = number.to(tl.uint32)
     second = (seed >> 32).to(tl.uint32)
     key = seed.to(tl.uint32)
     for _ in tl.static_range(_NUM_ROUNDS):
@@ -59,12 +59,18 @@ def _random_words(token, seed):
 
 
 @triton.jit
-def _exponentials(token, seed):
+def _exponentials(number, seed):
     """Exponential noise, the negative logarithm of which is Gumbel noise. Small numbers keep all their bits."""
-    word = _random_words(token, seed)
+    word = _random_words(number, seed)
     u = tl.minimum((word.to(tl.float32) + 0.5) * 2.3283064365386963e-10, _MAX_UNIFORM)
     series = u * (1.0 + u * (0.5 + u * (0.33333334 + u * 0.25)))
     return tl.where(u < 0.015625, series, -tl.log(1.0 - u))
+
+
+@triton.jit
+def _gumbel(number, seed, is_greedy):
+    """Gumbel noise, none in a greedy row."""
+    return tl.where(is_greedy, 0.0, -tl.log(_exponentials(number, seed)))
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_places", "num_segments", "num_words"])
@@ -152,7 +158,7 @@ def score_segments(
             segments = block * NUM_SEGMENTS + tl.arange(0, NUM_SEGMENTS)
             at = rows.to(tl.int64)[None, :] * num_segments + segments[:, None]
             is_out = is_row[None, :] & (segments < num_segments)[:, None]
-            if HAS_TOKENS or not HAS_NOISE:
+            if best_ptr is not None:
                 tokens_TSN = tl.reshape(ids, (NUM_SEGMENTS, SEGMENT))[:, :, None]
                 best = tl.min(tl.where(logits_TSN == top[:, None, :], tokens_TSN, _NO_TOKEN), 1)
                 tl.store(best_ptr + at, best, mask=is_out)
@@ -239,8 +245,7 @@ def _drawn_token(
     is_greedy = temperature == 0.0
     logits = tl.sum(products, 1) / tl.where(is_greedy, 1.0, temperature)
     logits = tl.where(is_allowed, logits, float("-inf"))
-    noise = tl.where(is_greedy, 0.0, -tl.log(_exponentials(tokens, seed)))
-    _, token, logit = _one_of(logits + noise, tokens, logits)
+    _, token, logit = _one_of(logits + _gumbel(tokens, seed, is_greedy), tokens, logits)
     return token, logit
 
 
@@ -318,7 +323,7 @@ def merge_segments(
         top, total = _added(top, total, found_top, found_total)
         found = found_top
         found_token = segments  # in the order of token ids, where they are not mixed
-        if HAS_SETS or not HAS_NOISE:
+        if best_ptr is not None:
             found_token = tl.load(best_ptr + found_at, mask=is_in, other=_NO_TOKEN)
         if HAS_NOISE:
             exponentials = _exponentials(segments | _SEGMENT_BIT, seed)
@@ -353,7 +358,8 @@ def merge_segments(
             SEGMENT,
             BLOCK_HIDDEN,
         )
-        best_score = tl.where(is_greedy & (best_score > float("-inf")), best_logit, best_score)
+        best_logit = tl.where(best_score == float("-inf"), float("-inf"), best_logit)
+        best_score = tl.where(is_greedy, best_logit, best_score)
     class_at = row * (num_classes + num_extra)
     if HAS_SETS:
         is_class = number < num_classes
@@ -361,8 +367,7 @@ def merge_segments(
         tl.store(class_score_out_ptr + class_at + number, best_score, mask=is_class)
         tl.store(class_token_out_ptr + class_at + number, class_token, mask=is_class)
         if HAS_NOISE:
-            shown_logit = tl.where(best_score == float("-inf"), best_score, best_logit)
-            tl.store(class_logit_out_ptr + class_at + number, shown_logit, mask=is_class)
+            tl.store(class_logit_out_ptr + class_at + number, best_logit, mask=is_class)
     if is_whole:
         lse = _lse(top, total)
         all_lse = lse
@@ -387,8 +392,7 @@ def merge_segments(
             extra_score = extra
             if HAS_NOISE:
                 extra = extra / tl.where(is_greedy, 1.0, temperature)
-                noise = -tl.log(_exponentials(extra_token, seed))
-                extra_score = extra + tl.where(is_greedy, 0.0, noise)
+                extra_score = extra + _gumbel(extra_token, seed, is_greedy)
             extra_lse = _lse(extra, tl.where(is_extra, 1.0, 0.0))
             lse = _sum_of(lse, extra_lse)
             all_lse = _sum_of(all_lse, extra_lse)
