@@ -5,7 +5,8 @@
     python benchmarks/bench_kernels.py --draw benchmarks/results/kernels.jsonl --roofline benchmarks/results/roofline.svg
 
 An op whose tests are red is not timed: its file in tests/kernels runs first. A floor is the larger of the operations over the
-rate of a large bfloat16 matrix product and the bytes over that of a large copy, both measured at the start. Short calls are
+rate of a large bfloat16 matrix product and the bytes over that of a large copy, both measured at the start, the product as the
+device sustains it under the limit of its power (its rate in a burst stands beside it in each row). Short calls are
 timed in a CUDA graph, on inputs that take turns so that they are not read from the L2 cache; longer ones in a stream that the
 host is ahead of. Liger, cut-cross-entropy and xformers are timed where they are installed
 (`pip install 'smoldiff[kernel-peers]'`), flash-attn too. One JSON line for each implementation of each case; --draw draws the roofline of such
@@ -22,6 +23,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -141,12 +143,15 @@ def red_ops(args: argparse.Namespace, console: Console) -> list[str]:
 
     They run side by side before any timing, and next to them what will be timed is compiled.
     """
+    begun = time.perf_counter()
     running = {op: _tests(op) for op in args.sweep or args.ops}
     if not args.sweep:
         fill_caches([one for op in args.ops for one in cases(op, args)], args.workers, args.device)
+        console.print(f"compiled, {time.perf_counter() - begun:.0f} s after the start")
     found = []
     for op, process in running.items():
         output, _ = process.communicate()
+        console.print(f"{op}: tests over, {time.perf_counter() - begun:.0f} s after the start")
         if process.returncode:
             console.print(f"{op}: its tests are red\n{output[-2000:]}", markup=False)
             found.append(op)
@@ -171,6 +176,7 @@ def conditions(device: torch.device, ceilings: Ceilings) -> dict[str, Any]:
         "device": device_name(device),
         "dtype": "bfloat16" if device.type == "cuda" else "float32",
         "ceiling_tflops": round(ceilings.flops / 1e12, 1),
+        "burst_tflops": round(ceilings.burst_flops / 1e12, 1),
         "ceiling_tb_s": round(ceilings.bytes / 1e12, 3),
         "torch_version": torch.__version__,
         **{f"{name}_version": installed(name.replace("_", "-")) for name in PEERS},

@@ -22,6 +22,8 @@ MIN_GRAPH_CALLS, MAX_GRAPH_CALLS = 10, 100
 CACHE_BYTES = 64 * 2**20
 """A little more than the L2 cache of the largest Hopper GPU (60 MB, as torch reports it)."""
 MAX_INPUTS = 256
+SUSTAINED_S, SUSTAINED_CALLS = 1.5, 50
+"""How long products are timed one behind the other, the second half of which counts; so many between two looks at the clock."""
 MIB = 2**20
 
 
@@ -148,25 +150,34 @@ class Ceilings:
     """What the device can do at most, measured."""
 
     flops: float
-    """Floating-point operations a second of a large bfloat16 matrix product."""
+    """Floating-point operations a second of a large bfloat16 matrix product, one behind the other for a while."""
     bytes: float
     """Bytes a second of a large copy, read and written."""
+    burst_flops: float
+    """Those of the first products behind a pause, before the device comes to the limit of its power."""
 
     def floor_us(self, num_flops: float, num_bytes: float) -> float:
         return 1e6 * max(num_flops / self.flops, num_bytes / self.bytes)
 
 
 def measure_ceilings(device: torch.device) -> Ceilings:
-    """A second on a GPU; on a CPU the numbers of small operands, for tests."""
+    """Two seconds on a GPU; on a CPU the numbers of small operands, for tests."""
     is_cuda = device.type == "cuda"
     size, num_bytes = (8192, 2**31) if is_cuda else (128, 2**20)
     dtype = torch.bfloat16 if is_cuda else torch.float32
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     source = torch.randint(0, 255, (num_bytes,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    product = time_work(lambda _: torch.mm(a, b), device, 1)
     copied = time_work(lambda _: target.copy_(source), device, 1)
-    return Ceilings(2e6 * size**3 / product.us, 2e6 * num_bytes / copied.us)
+    times = [time_work(lambda _: torch.mm(a, b), device, 1).us]
+    began = time.perf_counter()
+    while is_cuda and time.perf_counter() - began < SUSTAINED_S:
+        times += _stream_us(lambda _: torch.mm(a, b), SUSTAINED_CALLS)
+    sustained_us = statistics.median(times[len(times) // 2 :])
+    product_flops = 2e6 * size**3
+    return Ceilings(
+        product_flops / sustained_us, 2e6 * num_bytes / copied.us, product_flops / times[0]
+    )
 
 
 def taking_turns(calls: Sequence[Callable[[], object]]) -> Work:

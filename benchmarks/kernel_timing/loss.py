@@ -16,6 +16,7 @@ from smoldiff_kernels.masked_loss import masked_loss
 
 OP = "masked_loss"
 NUM_TEACHER = 8
+PRODUCTS = "the two products alone"
 PEERS = ("torch eager", "torch.compile", "Liger", "cut-cross-entropy")
 
 
@@ -24,9 +25,9 @@ def cases(is_small: bool) -> list[Case]:
     found = []
     for size in sizes:
         targets = [Target("floor", 1.25), Target("MiB", 256)]
-        targets += [Target(name, 1.0, is_speed=True) for name in PEERS]
+        targets += [Target(PRODUCTS, 1.25), *(Target(name, 1.0, is_speed=True) for name in PEERS)]
         found.append(_case(size, "cross entropy", targets, _plain))
-        found.append(_case(size, "cross entropy, NULL, teacher", targets[:2], _with_teacher))
+        found.append(_case(size, "cross entropy, NULL, teacher", targets[:3], _with_teacher))
     return found
 
 
@@ -63,11 +64,21 @@ def _plain(size: tuple[int, int, int], device: torch.device) -> dict[str, Work |
     compiled = torch.compile(eager) if device.type == "cuda" else None
     return {
         OURS: step(lambda: masked_loss(hidden_KD, lm_head_VD, labels_K).cross_entropy_K.mean()),
+        PRODUCTS: _products(hidden_KD.detach(), lm_head_VD),
         "torch eager": step(lambda: eager(hidden_KD)),
         "torch.compile": compiled and step(lambda: compiled(hidden_KD)),
         "Liger": _liger(step, hidden_KD, lm_head_VD, labels_K),
         "cut-cross-entropy": _cut_cross_entropy(step, hidden_KD, lm_head_VD, labels_K),
     }
+
+
+def _products(hidden_KD: Tensor, lm_head_VD: Tensor) -> Work:
+    """What any implementation must compute: the logits, and a product of their size with the LM head."""
+
+    def both(_: int) -> Tensor:
+        return (hidden_KD @ lm_head_VD.T) @ lm_head_VD
+
+    return both
 
 
 def _with_teacher(size: tuple[int, int, int], device: torch.device) -> dict[str, Work | None]:
@@ -90,7 +101,7 @@ def _with_teacher(size: tuple[int, int, int], device: torch.device) -> dict[str,
         loss = (weights_K * (each.cross_entropy_K + each.variation_K)).mean()
         return torch.autograd.grad(loss, [hidden_KD, null_D])
 
-    return {OURS: work}
+    return {OURS: work, PRODUCTS: _products(hidden_KD.detach(), lm_head_VD)}
 
 
 def _liger(

@@ -118,7 +118,7 @@ def test_targets_are_held_against_peers_floor_and_bounds():
 def test_a_peer_that_fails_has_a_row_with_its_problem():
 
     found = measure(case(), torch.device("cpu"))
-    by_name = {row["impl"]: row for row in rows(found, Ceilings(1e12, 1e12))}
+    by_name = {row["impl"]: row for row in rows(found, Ceilings(1e12, 1e12, 1e12))}
     assert by_name["broken"]["problem"].startswith("IndexError")
     assert by_name[OURS]["floor_us"] == 1000.0
 

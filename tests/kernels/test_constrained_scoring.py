@@ -381,6 +381,27 @@ def test_a_class_of_one_token_each_returns_the_logits_of_these_tokens() -> None:
     torch.testing.assert_close(ours.class_logit_NC, logits)
 
 
+@pytest.mark.parametrize("num_tokens", [1, 3], ids=["one token a class", "several"])
+@pytest.mark.parametrize("has_noise", [False, True], ids=["best", "noise"])
+def test_classes_of_one_segment_are_found_side_by_side(num_tokens: int, has_noise: bool) -> None:
+    """More of them than a program takes at once, gaps between them, a set with one class and one with none."""
+    case = make_case(7, 299, 48, torch.float32, "all", True, has_noise)
+    most, one, none = torch.randperm(299, generator=generator(4)).split([240, 1, 58])
+    ids = [most, one, none[:0]]
+    classes = [2 * (torch.arange(240) // num_tokens), torch.tensor([3]), none[:0]]
+    case["sets"] = token_sets(ids, classes, device=checks.DEVICE)
+    case["set_N"] = (torch.arange(7, dtype=torch.int32) % 3).to(checks.DEVICE)
+    assert case["sets"].is_single
+    assert case["sets"].segment == (1 if num_tokens == 1 else 16)
+    names = ("mask_NW", "sets", "set_N", "extra_NX", "noise")
+    tiles = Tiles(32, 16, 64, num_warps=4, num_stages=2, programs_per_sm=1, merge_block=64)
+    with checks.poisoned_memory():
+        found = constrained_scoring_triton(
+            case["hidden_NH"], case["lm_head_VH"], *map(case.get, names), tiles
+        )
+    check(case, Scored(*found))
+
+
 @pytest.mark.parametrize(
     ("counter", "key", "word"),
     [

@@ -94,6 +94,7 @@ def score_segments(
     HAS_TOKENS: tl.constexpr,
     HAS_MASK: tl.constexpr,
     HAS_NOISE: tl.constexpr,
+    IS_CHAINED: tl.constexpr,
     SEGMENT: tl.constexpr,
     BLOCK_PLACES: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
@@ -101,6 +102,9 @@ def score_segments(
 ):
     """[N, T] of each segment: the largest logit, the sum of exp(logit - largest), and the lowest of its best tokens, which
     a draw needs only where the tokens of segments are mixed. With noise, logits are those over the temperature."""
+    if IS_CHAINED:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     NUM_STEPS: tl.constexpr = (HIDDEN_SIZE + BLOCK_HIDDEN - 1) // BLOCK_HIDDEN
     NUM_SEGMENTS: tl.constexpr = BLOCK_PLACES // SEGMENT
     program = tl.program_id(0)
@@ -286,6 +290,8 @@ def merge_segments(
     HAS_MASK: tl.constexpr,
     HAS_EXTRA: tl.constexpr,
     HAS_NOISE: tl.constexpr,
+    IS_SINGLE: tl.constexpr,
+    IS_CHAINED: tl.constexpr,
     SEGMENT: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_HIDDEN: tl.constexpr,
@@ -293,8 +299,12 @@ def merge_segments(
 ):
     """Program (row, class): the best of a class's segments; program (row, number of classes): that of all of the set.
 
-    With noise, a segment is drawn, then a token in it.
+    With noise, a segment is drawn, then a token in it. IS_SINGLE says that no class has more than one segment, and with noise
+    no segment more than one token: the second program of a row finds all classes side by side, and there is no first.
     """
+    if IS_CHAINED:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     row = tl.program_id(0).to(tl.int64)
     number = num_classes - tl.program_id(1)  # the longest programs begin first
     is_whole = number == num_classes
@@ -361,7 +371,29 @@ def merge_segments(
         best_logit = tl.where(best_score == float("-inf"), float("-inf"), best_logit)
         best_score = tl.where(is_greedy, best_logit, best_score)
     class_at = row * (num_classes + num_extra)
-    if HAS_SETS:
+    if IS_SINGLE:
+        for at in range(0, num_classes, BLOCK):
+            numbers = at + lanes
+            is_in = numbers < num_classes
+            first = tl.load(first_at + numbers, mask=is_in, other=0)
+            has_one = is_in & (tl.load(first_at + numbers + 1, mask=is_in, other=0) > first)
+            segments = tl.load(entry_ptr + first, mask=has_one, other=0)
+            found_at = row * num_segments + segments
+            logit = tl.load(top_ptr + found_at, mask=has_one, other=float("-inf"))
+            found_token = tl.load(best_ptr + found_at, mask=has_one, other=-1)
+            found = logit
+            if HAS_NOISE:
+                found = logit + _gumbel(segments | _SEGMENT_BIT, seed, is_greedy)
+            is_none = logit == float("-inf")
+            tl.store(class_score_out_ptr + class_at + numbers, found, mask=is_in)
+            tl.store(
+                class_token_out_ptr + class_at + numbers,
+                tl.where(is_none, -1, found_token),
+                mask=is_in,
+            )
+            if HAS_NOISE:
+                tl.store(class_logit_out_ptr + class_at + numbers, logit, mask=is_in)
+    elif HAS_SETS:
         is_class = number < num_classes
         class_token = tl.where(best_score == float("-inf"), -1, best_token)
         tl.store(class_score_out_ptr + class_at + number, best_score, mask=is_class)

@@ -9,6 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
+from smoldiff_kernels.chained import can_chain, chained
 from smoldiff_kernels.constrained_scoring.kernel import merge_segments, score_segments
 from smoldiff_kernels.constrained_scoring.noise import DRAWN_SEGMENT, Noise
 from smoldiff_kernels.constrained_scoring.token_sets import TokenSets
@@ -50,9 +51,9 @@ PLAIN = {
     64: Tiles(128, 64, 64, num_warps=4, num_stages=4, programs_per_sm=2),
     128: Tiles(256, 128, 64, num_warps=8, num_stages=4, programs_per_sm=1),
 }
-# Rows of the LM head that lie here and there are loaded one by one: at 128 rows shorter tiles wait less.
+# Sets have smaller segments, so a tile leaves more numbers: at 128 rows twice the warps keep them in registers.
 SCATTERED = PLAIN | {
-    128: Tiles(128, 128, 64, num_warps=8, num_stages=4, programs_per_sm=1),
+    128: Tiles(256, 128, 64, num_warps=16, num_stages=4, programs_per_sm=1),
 }
 # Few places: small tiles, so that many multiprocessors share them, and few long steps, since latency is all there is.
 FEW_PLACES = 8192
@@ -151,6 +152,8 @@ def constrained_scoring_triton(
     num_tiles = triton.cdiv(num_places, tiles.block_places) * triton.cdiv(
         num_rows, tiles.block_rows
     )
+    is_single = sets is not None and sets.is_single and (segment == 1 or not has_noise)
+    launch = chained(can_chain(device))
     with torch.cuda.device_of(hidden_NH):
         if num_tiles:
             score_segments[(min(num_tiles, num_sms * tiles.programs_per_sm),)](
@@ -173,10 +176,11 @@ def constrained_scoring_triton(
                 BLOCK_PLACES=tiles.block_places,
                 BLOCK_ROWS=tiles.block_rows,
                 BLOCK_HIDDEN=tiles.block_hidden,
+                **launch,
                 num_warps=tiles.num_warps,
                 num_stages=tiles.num_stages,
             )
-        merge_segments[(num_rows, num_classes + 1)](
+        merge_segments[(num_rows, 1 if is_single else num_classes + 1)](
             best_NT,
             top_NT,
             total_NT,
@@ -208,7 +212,9 @@ def constrained_scoring_triton(
             HAS_MASK=mask_NW is not None,
             HAS_EXTRA=extra_NX is not None,
             HAS_NOISE=has_noise,
+            IS_SINGLE=is_single,
             SEGMENT=segment,
+            **launch,
             BLOCK_HIDDEN=min(DRAWN_WEIGHTS // segment, triton.next_power_of_2(hidden_size)),
             BLOCK_EXTRA=triton.next_power_of_2(max(1, num_extra)),
             **_merging(num_segments, best_NT is None, has_noise, tiles),

@@ -15,7 +15,7 @@ from torch import Tensor
 # Shapes: A sets, V token ids, S places of the list, T segments, C classes of the set that has the most, E entries.
 
 SEGMENT = 16
-"""What one warp of a tensor core's tile holds; sets of the whole vocabulary take twice that for half the partial results."""
+"""What one warp of a tensor core's tile holds. Where every class has one token, a segment is that token."""
 _NO_TOKEN = -1
 
 
@@ -33,6 +33,8 @@ class TokenSets:
     """Places of a segment, a power of two; segment t is token_S[t * segment:(t + 1) * segment]."""
     num_ids: int
     """All token ids are less than this."""
+    is_single: bool = False
+    """Whether no class has more than one segment."""
 
     def __post_init__(self) -> None:
         for name, tensor, num_axes in (
@@ -97,10 +99,10 @@ def token_sets(
     Raises ValueError where ids or classes are out of range, an id stands twice, or there is no set.
     """
     num_ids = _checked_num_ids(token_ids, vocab_size)
-    if segment is None:
-        segment = SEGMENT if vocab_size is None else 2 * SEGMENT
-    _check_segment(segment)
     class_AV = _class_table(token_ids, classes, num_ids)
+    if segment is None:
+        segment = 1 if vocab_size is None and _most_tokens(class_AV) <= 1 else SEGMENT
+    _check_segment(segment)
     kind_V = _kinds(class_AV)
     is_read_V = (
         (class_AV >= 0).any(0) if vocab_size is None else torch.ones(num_ids, dtype=torch.bool)
@@ -115,7 +117,18 @@ def token_sets(
     first_A1 = (ends_X - counts_AC.flatten()).view_as(counts_AC)[:, :1]
     first_AC = torch.cat([first_A1, ends_X.view_as(counts_AC)], 1)
     entries = [row.argsort(stable=True)[int((row < 0).sum()) :] for row in class_AT]
-    return TokenSets(token_S, first_AC.int(), torch.cat(entries).int(), segment, num_ids).to(device)
+    is_single = bool((counts_AC <= 1).all())
+    found = TokenSets(
+        token_S, first_AC.int(), torch.cat(entries).int(), segment, num_ids, is_single
+    )
+    return found.to(device)
+
+
+def _most_tokens(class_AV: Tensor) -> int:
+    """Of one class of one set."""
+    return max(
+        (int(row[row >= 0].bincount().max()) for row in class_AV if (row >= 0).any()), default=0
+    )
 
 
 def _check_segment(segment: int) -> None:
