@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parsed(arguments)
     spawning = multiprocessing.get_context("spawn")
     rows: list[dict[str, Any]] = []
-    for graphs in (WITHOUT_DRAFTS, *args.graphs):
+    for graphs in args.graphs:
         with spawning.Pool(1) as pool:
             rows += pool.apply(measured, (args, graphs))
         Console(stderr=True).print(f"{graphs}: done")
@@ -126,7 +126,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--shape", choices=[*SHAPES], default="smollm3-3b")
-    add("--graphs", type=split, default=["NONE", "PIECEWISE", "FULL_AND_PIECEWISE"])
+    kinds = [WITHOUT_DRAFTS, "NONE", "PIECEWISE", "FULL_AND_PIECEWISE"]
+    add("--graphs", type=split, default=kinds, help=f"of {', '.join(kinds)}")
     add("--rows", type=counts, default=[1, 4, 16])
     add("--prompt", type=int, default=512)
     add("--steps", type=int, default=40)

@@ -635,13 +635,14 @@ types |= {f"{n}_ptr": "*i64" for n in ("seed", "token_out", "class_token_out")}
 types |= {f"{n}_ptr": "*bf16" for n in ("hidden", "lm_head")}
 tile = {"HIDDEN_SIZE": 256, "BLOCK_PLACES": 128, "BLOCK_ROWS": 16, "BLOCK_HIDDEN": 64, "SEGMENT": 32}
 for tokens, mask, noise in ((True, False, False), (True, False, True), (False, True, False)):
-    kind = {"HAS_TOKENS": tokens, "HAS_MASK": mask, "HAS_NOISE": noise}
+    kind = {"HAS_TOKENS": tokens, "HAS_MASK": mask, "HAS_NOISE": noise, "IS_CHAINED": True}
     code = compiled(score_segments, types, tile | kind).asm["ptx"]
     loads, product_at = code.count("cp.async.cg"), code.index("wgmma")
     ahead = code[:product_at].count("cp.async.cg")
     assert 0 < ahead < loads, f"{kind}: no loads run ahead of the products"
 for sets, extra, noise in product((False, True), repeat=3):
     kind = {"HAS_SETS": sets, "HAS_MASK": not sets, "HAS_EXTRA": extra, "HAS_NOISE": noise}
+    kind |= {"IS_SINGLE": sets and not extra, "IS_CHAINED": True}
     kind |= {"HIDDEN_SIZE": 300, "SEGMENT": 16, "BLOCK": 64, "BLOCK_EXTRA": 2, "BLOCK_HIDDEN": 256}
     compiled(merge_segments, types, kind)
 """

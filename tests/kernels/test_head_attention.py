@@ -200,6 +200,14 @@ def test_padding_is_not_read_and_gets_zeros(impl):
             assert row.isfinite().all()
 
 
+@pytest.mark.parametrize("num_rows", [64, 65])
+def test_the_longest_rows_begin_first_and_none_is_left_out(num_rows):
+    """Also equally long ones; from 65 rows on they keep their order."""
+    lengths = [1 + 7 * i % 5 for i in range(num_rows)]
+    tensors = full_rows(num_rows, 2, 5, 1, 1, 16, torch.float32)
+    check(tensors, context_lengths=integers(lengths))
+
+
 def test_packed_rows_equal_rows_alone():
     tensors, options = ragged("packed template, packed context", torch.float32)
     whole = head_attention(*tensors, **options, impl="triton")
@@ -419,7 +427,11 @@ def test_plan_fills_the_gpu():
     assert 4 * 512 // for_queries.block_m * num_splits >= 2 * 132 // 3
     assert 4 * (512 + 128) // for_keys.block_n >= 2 * 132 // 4
     many = configs.Work(128, 512, (2048, 128), 128, False, False)
-    assert configs.forward_plan(many, hopper)[1] == 0
+    assert configs.forward_plan(many, hopper) == (configs.HOPPER_WAVES[128], 0)
+    assert configs.forward_plan(many._replace(has_lengths=True), hopper) == (
+        configs.HOPPER_LARGE[128],
+        0,
+    )
     assert configs.gradient_plan(many, hopper).tiles_per_split == 0
 
 
@@ -430,17 +442,16 @@ def test_plan_fills_the_gpu():
         ({"num_queries": 512}, "triton"),  # the join would be paid for few products
         ({"num_pairs": 4}, "triton"),  # few programs: keys are split
         ({"has_groups": True}, "triton"),
+        ({"has_lengths": True}, "triton"),
         ({"is_float32": True}, "triton"),
     ],
 )
 def test_auto_takes_what_the_rows_say(change, wanted):
     hopper = configs.Device(num_sms=132, is_hopper=True)
     work = configs.Work(256, 1024, (1024, 256), 128, False, False)._replace(**change)
-    assert auto.chosen(work, hopper, has_lengths=False, has_gradient=False) == wanted
-    assert auto.chosen(work, hopper, has_lengths=True, has_gradient=False) == "triton"
-    assert auto.chosen(work, hopper, has_lengths=False, has_gradient=True) == "triton"
-    other = hopper._replace(is_hopper=False)
-    assert auto.chosen(work, other, has_lengths=False, has_gradient=False) == "triton"
+    assert auto.chosen(work, hopper, has_gradient=False) == wanted
+    assert auto.chosen(work, hopper, has_gradient=True) == "triton"
+    assert auto.chosen(work, hopper._replace(is_hopper=False), has_gradient=False) == "triton"
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -94,7 +94,7 @@ def head_attention(
 
         tensors = (q, *context, *template)
         work, device = work_of(tensors, layout), device_of(q.device)
-        impl = chosen(work, device, layout.has_lengths, needs_gradient(tensors))
+        impl = chosen(work, device, needs_gradient(tensors))
     if impl in ("triton", "cudnn"):
         from smoldiff_kernels.head_attention.kernel import head_attention_triton
 

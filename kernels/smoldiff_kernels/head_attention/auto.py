@@ -21,10 +21,8 @@ MIN_QUERIES = 1024
 ROWS_A_PROGRAM = 128
 
 
-def chosen(
-    work: Work, device: Device, has_lengths: bool, has_gradient: bool
-) -> Literal["triton", "sdpa"]:
+def chosen(work: Work, device: Device, has_gradient: bool) -> Literal["triton", "sdpa"]:
     """For a call on a GPU."""
-    is_plain = not (has_lengths or work.has_groups or has_gradient or work.is_float32)
+    is_plain = not (work.has_lengths or work.has_groups or has_gradient or work.is_float32)
     has_many = work.num_queries >= MIN_QUERIES and work.fills(ROWS_A_PROGRAM, device)
     return "sdpa" if device.is_hopper and is_plain and has_many else "triton"

@@ -11,6 +11,8 @@ import torch
 # Shapes: M rows of a tile (positions times query heads of a key/value head), N keys of a tile, E head width.
 
 LOG2_E = math.log2(math.e)
+FULL = 0.75
+"""Share of the multiprocessors that must have a large tile before keys are left whole."""
 
 
 class Tiles(NamedTuple):
@@ -42,6 +44,8 @@ class Work(NamedTuple):
     block_e: int
     is_float32: bool
     has_groups: bool
+    has_lengths: bool = False
+    """Whether rows may differ in length."""
 
     def num_key_tiles(self, block_n: int) -> int:
         """Of the context, then of the template."""
@@ -55,14 +59,19 @@ class Work(NamedTuple):
         """How many tiles of keys each of them takes in; 0 where one takes all."""
         return cdiv(self.num_key_tiles(block_n), num_splits) if num_splits > 1 else 0
 
-    def fills(self, block_m: int, device: Device) -> bool:
-        """Whether tiles of so many queries leave few multiprocessors without one."""
-        return self.num_pairs * cdiv(self.num_queries, block_m) >= FULL * device.num_sms
+    def fills(self, block_m: int, device: Device, waves: float = FULL) -> bool:
+        """Whether tiles of so many queries leave few multiprocessors without one, or go round so many times."""
+        return self.num_pairs * cdiv(self.num_queries, block_m) >= waves * device.num_sms
 
 
-# By head width, for bfloat16 and float16: a full GPU, the same with groups, few queries. Those for 128 are the fastest on one
+# By head width, for bfloat16 and float16: full rows in waves, a full GPU, the same with groups, few queries. Those for 128 are the fastest on one
 # H200 of 9 to 12 candidates each, at the shapes of benchmarks/bench_kernels.py; the others come from the compiler's report
 # for sm_90a and sm_86 (registers, shared memory).
+HOPPER_WAVES = {
+    64: Tiles(128, 128, 8, 3, True),
+    128: Tiles(128, 128, 8, 3, True),
+    256: Tiles(128, 64, 8, 2),
+}
 HOPPER_LARGE = {
     64: Tiles(128, 128, 8, 3, True),
     128: Tiles(64, 64, 4, 3),
@@ -105,8 +114,8 @@ MIN_TILES_A_SPLIT = 3
 """Fewer do not hide the first load behind a product."""
 PROGRAMS_AN_SM = 2
 """How many small programs of 64 rows share a multiprocessor without a second wave."""
-FULL = 0.75
-"""Share of the multiprocessors that must have a large tile before keys are left whole."""
+WAVES = 2
+"""Of programs with the largest tiles, one a multiprocessor: from so many on these do not wait for a last few."""
 
 
 @lru_cache
@@ -128,8 +137,8 @@ def forward_plan(work: Work, device: Device) -> tuple[Tiles, int]:
 
 
 def whole_plan(work: Work, device: Device) -> tuple[Tiles, int]:
-    """The same where one program must take all keys."""
-    return _forward_tiles(work, device)[0], 0
+    """The same where one program must take all keys, which are few."""
+    return _forward_tiles(work._replace(has_lengths=True), device)[0], 0
 
 
 def _tiles_per_split(work: Work, tiles: Tiles, device: Device) -> int:
@@ -149,6 +158,9 @@ def _forward_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
     if not device.is_hopper:
         return OTHER_FORWARD[width], OTHER_FORWARD[width]
     large = HOPPER_GROUPS if work.has_groups else HOPPER_LARGE
+    is_even = not (work.has_groups or work.has_lengths)
+    if is_even and work.fills(HOPPER_WAVES[width].block_m, device, WAVES):
+        large = HOPPER_WAVES
     return large[width], HOPPER_SMALL[width]
 
 

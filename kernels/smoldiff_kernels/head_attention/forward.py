@@ -22,6 +22,7 @@ import triton.language as tl
 from smoldiff_kernels.head_attention.configs import LOG2_E
 from smoldiff_kernels.head_attention.tiles import (
     flat_first,
+    longest_first,
     query_group,
     rows_of,
     sees,
@@ -148,6 +149,7 @@ def forward_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_E: tl.constexpr,
+    BLOCK_B: tl.constexpr,
 ):
     """Grid: tiles of queries, G * splits, B. out: [tokens, A, E]; where the keys are split, float32 [S, tokens, A, E].
 
@@ -156,6 +158,8 @@ def forward_kernel(
 
     begun: [B, T, A, E], what other keys gave, and begun_lse: [B, A, T], the natural log-sum-exp of their logits; the tiles
     of keys go on from there. Not where the keys are split.
+
+    BLOCK_B: from B on, where the longest rows begin first, so that no long one is left when the others are done; else 0.
     """
     if IS_CHAINED:
         tl.extra.cuda.gdc_wait()
@@ -163,6 +167,18 @@ def forward_kernel(
     HAS_GROUPS: tl.constexpr = context_group_ptr is not None or template_group_ptr is not None
     tile, g, split = tl.program_id(0), tl.program_id(1) % G, tl.program_id(1) // G
     b = tl.program_id(2)
+    if BLOCK_B:
+        b = longest_first(
+            b,
+            tl.num_programs(2),
+            template_lengths_ptr,
+            context_lengths_ptr,
+            max_template,
+            max_context,
+            IS_TEMPLATE_PACKED,
+            IS_CONTEXT_PACKED,
+            BLOCK_B,
+        )
     b64 = b.to(tl.int64)
     first_t, T = span(template_lengths_ptr, b, max_template, IS_TEMPLATE_PACKED)
     first_c, C = span(context_lengths_ptr, b, max_context, IS_CONTEXT_PACKED)

@@ -30,6 +30,8 @@ from smoldiff_kernels.head_attention.libraries import cudnn_attention
 # Shapes: B rows, A query heads, G key/value heads, R = A / G, E head width.
 
 MAX_HEAD_DIM = 256
+MAX_ORDERED = 64
+"""Rows that programs order by length, each for itself. Of more, several share each multiprocessor anyway."""
 SPLITS_A_WARP = 16
 """Of the merge: how many partial rows a warp holds in its registers."""
 
@@ -119,6 +121,7 @@ def forward(
     num_kv_heads = tensors[3].shape[-2]
     has_descriptors = tiles.has_descriptors and all(map(_is_aligned, tensors[1:]))
     launch = chained(tiles.is_chained and can_chain(q.device))
+    is_ordered = layout.has_lengths and 1 < layout.num_rows <= MAX_ORDERED
     grid = (
         cdiv(work.num_queries, tiles.block_m),
         num_kv_heads * num_splits,
@@ -141,6 +144,7 @@ def forward(
             num_rows,
             IS_SPLIT=num_splits > 1,
             HAS_DESCRIPTORS=has_descriptors,
+            BLOCK_B=next_power_of_2(layout.num_rows) if is_ordered else 0,
             **launch,
             **_constants(tensors, layout, tiles),
         )
@@ -235,6 +239,7 @@ def work_of(tensors: tuple[Tensor, ...], layout: Layout) -> Work:
         max(16, next_power_of_2(q.shape[-1])),
         q.dtype == torch.float32,
         layout.has_groups,
+        layout.has_lengths,
     )
 
 

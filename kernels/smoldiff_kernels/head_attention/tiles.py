@@ -24,6 +24,44 @@ def span(lengths_ptr, b, max_length, IS_PACKED: tl.constexpr):
 
 
 @triton.jit
+def longest_first(
+    place,
+    num_rows,
+    template_lengths_ptr,
+    context_lengths_ptr,
+    max_template,
+    max_context,
+    IS_TEMPLATE_PACKED: tl.constexpr,
+    IS_CONTEXT_PACKED: tl.constexpr,
+    BLOCK_B: tl.constexpr,
+):
+    """The row at a place in the order of falling numbers of keys; of equal ones the first comes first."""
+    b_B = tl.arange(0, BLOCK_B)
+    is_row_B = b_B < num_rows
+    of_template_B = lengths_of(
+        template_lengths_ptr, b_B, is_row_B, max_template, IS_TEMPLATE_PACKED
+    )
+    of_context_B = lengths_of(context_lengths_ptr, b_B, is_row_B, max_context, IS_CONTEXT_PACKED)
+    num_B = tl.where(is_row_B, of_template_B + of_context_B, -1)
+    is_longer = num_B[None, :] > num_B[:, None]
+    is_before = is_longer | ((num_B[None, :] == num_B[:, None]) & (b_B[None, :] < b_B[:, None]))
+    place_B = tl.sum(is_before.to(tl.int32), 1)
+    return tl.sum(tl.where(place_B == place, b_B, 0), 0)
+
+
+@triton.jit
+def lengths_of(lengths_ptr, b_B, is_row_B, max_length, IS_PACKED: tl.constexpr):
+    """[B]: how many tokens rows have."""
+    if lengths_ptr is None:
+        num_B = b_B * 0 + max_length
+    else:
+        num_B = tl.load(lengths_ptr + b_B + IS_PACKED, mask=is_row_B, other=0)
+        if IS_PACKED:
+            num_B -= tl.load(lengths_ptr + b_B, mask=is_row_B, other=0)
+    return tl.minimum(num_B, max_length)
+
+
+@triton.jit
 def flat_first(first, b, max_length, IS_PACKED: tl.constexpr):
     """The first token of row b in a contiguous tensor in which rows follow each other."""
     return first if IS_PACKED else b.to(tl.int64) * max_length
