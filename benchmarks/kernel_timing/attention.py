@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kernel_timing.case import OURS, Case, Target
 from kernel_timing.clock import Work, inputs_beyond_cache, taking_turns
 from smoldiff_kernels.head_attention import Impl, head_attention
+from smoldiff_kernels.head_attention.libraries import cudnn_attention
 
 # Shapes: B rows, T template positions, C context tokens, A query heads, G key/value heads, E head width.
 
@@ -98,7 +99,8 @@ def _back_ends(inputs: list[tuple[Tensor, ...]], device: torch.device) -> dict[s
     """What `auto` chooses among on a GPU, and what it does not take."""
     if device.type != "cuda":
         return {}
-    return {
+    of_context = [partial(cudnn_attention, one[:3], HEAD_DIM**-0.5) for one in inputs]
+    return {"cuDNN, context alone": taking_turns(of_context)} | {
         name: None
         if find_spec(package) is None
         else taking_turns([partial(head_attention, *one, impl=impl) for one in inputs])

@@ -432,6 +432,8 @@ def test_plan_fills_the_gpu():
         configs.HOPPER_LARGE[128],
         0,
     )
+    twice = many._replace(num_queries=1024)
+    assert configs.forward_plan(twice, hopper) == (configs.HOPPER_LARGE[128], 0)
     assert configs.gradient_plan(many, hopper).tiles_per_split == 0
 
 

@@ -5,11 +5,12 @@ With N rows (128 at most here), H = 2048, R = V = 128,256 LM head rows, bf16, on
 LM head        R * H * 2       = 525 MB    122 us   each row once: a tile holds all N rows of hidden states
 hidden states  R / block_places * N * H * 2, from the L2 cache: 66 MB at 16 rows (tiles of 128), 263 MB at 128 (of 256)
 products       2 * N * R * H   = 67 GFLOP   97 us   at 128 rows, beside the loads
-epilogue       24 instructions a logit in the code for sm_90, 28 for a draw, whose segments hold 16 tokens, and 34 for classes
-               in segments of 32: 16.4 M logits at 128 rows are 13 to 19 us of all issue slots, beside the loads of the next tile
+epilogue       24 instructions a logit in the code for sm_90, 28 for a draw, whose segments hold 16 tokens: 16.4 M logits at 128
+               rows are 13 to 16 us of all issue slots, beside the loads of the next tile
 partial        3 numbers of 4 bytes a row and segment (2 for a draw), written, then read: 0.8 MB at 128 rows with tiles of
-               256 as segments, 8.2 MB for a draw, 6.2 MB for classes: 4 us
-a draw         noise for each segment, some 70 instructions, and the 16 rows of one: 8 MB at 128 rows, 2 us
+               256 as segments, 8.2 MB for a draw, 12 MB for classes: 4 to 6 us
+a draw         noise for each segment, some 70 instructions, and the 16 rows of one: 8 MB at 128 rows, 2 us; in each of 25 classes
+               218 MB, 41 us
 
 No logit leaves the registers. Tiles follow each other in one loop, so that loads run ahead over the end of a tile.
 """
