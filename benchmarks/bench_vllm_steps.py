@@ -32,6 +32,8 @@ WITHOUT_DRAFTS = "without drafts"
 LENGTHS = ((0, 0), (8, 8), (0, 16), (16, 16), (0, 32), (32, 32), (0, 64), (64, 64))
 """Least and most tokens of a draft."""
 NUM_WARMUPS = 4
+NUM_FIRST = 2
+"""Batches of each number of rows that are not timed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,6 +76,9 @@ def measured(args: argparse.Namespace, graphs: str) -> list[dict[str, Any]]:
         ).llm_engine
     lengths = LENGTHS if graphs != WITHOUT_DRAFTS else LENGTHS[:1]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for num_rows in args.rows:  # an engine's first steps compile, and take longer for some seconds
+        for _ in range(NUM_FIRST):
+            list(steps(engine, args, num_rows, *lengths[-1]))
     return [
         {
             "benchmark": "vllm-steps",
