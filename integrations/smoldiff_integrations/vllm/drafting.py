@@ -19,7 +19,7 @@ from smoldiff.scaffold.cursor import Choices, NotAPrefix
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_integrations.vllm.counters import STRUCTURE
 from smoldiff_integrations.vllm.head import ReadyHead
-from smoldiff_integrations.vllm.load import OWN_DECAY, Mean, Own
+from smoldiff_integrations.vllm.load import Own
 from smoldiff_integrations.vllm.schema import Constraint
 
 # Shapes: T tokens of a draft, L tokens of a request, S states of a token, V vocabulary.
@@ -94,7 +94,7 @@ class RequestDrafts:
 
     def drop_head(self) -> None:
         """Go on without the head."""
-        self.own.num_right = Mean(OWN_DECAY)
+        self.own = Own()
         self.drafter = self._drafter(None)
 
     def see(self, before: Sequence[int], drafted: Sequence[int], states: States) -> bool:

@@ -6,7 +6,7 @@ that into R (1 + m) tokens for a + R (b (1 + L) + d), and are worth making if th
 everything pays, on a full one only what is cheap and nearly certain.
 
 That is what a request's first draft goes by. From then on its own drafts are counted, and they may not cost much more than
-they bring: what is wrong all the time ends after the time of one token or two.
+they bring: what is wrong all the time ends after the time of about two tokens.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ NUM_STEPS, NUM_SLOPES = 15, 45
 """So many of the last steps, and of the differences between them, tell what a step costs."""
 OWN_DECAY = 0.7
 """A request's last three drafts count most: a value may be hard and the next one easy."""
-MAX_LOSS = {True: 1.0, False: 1.5}
-"""What a request may lose by its drafts, in tokens, with the head and without."""
+MAX_LOSS = {True: 1.0, False: 0.5}
+"""What a request may lose by its drafts, in tokens, with the head, and then without; each way is tried once at least."""
 MAX_LOSS_A_TOKEN = 0.005
 """So much more for each token of its answer: what was wrong for long is tried again."""
 LEAST_MS = 1e-3
@@ -105,7 +105,7 @@ def weighted_median(weighted: Iterable[tuple[float, int]]) -> float:
 
 @dataclass(slots=True)
 class Own:
-    """What a request's own drafts brought."""
+    """What a request's own drafts of one kind brought."""
 
     num_right: Mean = field(default_factory=lambda: Mean(OWN_DECAY))
     balance: float = 0.0
@@ -160,7 +160,7 @@ class Load:
     def pays(self, has_head: bool, num_rows: int, own: Own, num_written: int) -> bool:
         """Whether to draft this way now; what is not known, or was not tried for long, is tried.
 
-        own: of the request's drafts up to now, with `num_written` tokens of its answer written.
+        own: of the request's drafts of this kind, with `num_written` tokens of its answer written.
         """
         one = self.of(has_head)
         price = self.price(one.ms.value + self.step.per_token * one.tokens.value, num_rows)

@@ -21,6 +21,9 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
+STEP_MS = 1000.0
+"""So long that every draft is worth its time."""
+
 
 class Runner:
     """A vLLM runner's state, as far as it is read."""
@@ -54,7 +57,7 @@ class Runner:
         )
         blocks = torch.zeros(len(self.requests), 1, dtype=torch.int32)
         attention = SimpleNamespace(block_table_tensor=blocks)
-        step = Step(output, torch.zeros(num_tokens, 4), None, attention, logits, 1.0)
+        step = Step(output, torch.zeros(num_tokens, 4), None, attention, logits, STEP_MS)
         sampled = [list(range(num_new)) for _ in self.requests]
         return batch.draft(self, step, sampled)
 

@@ -125,7 +125,8 @@ def seconds_of_answer(load, step_ms, draft_ms, length, num_right, busy=lambda: 1
         if num_drafted:
             own.num_right.add(right)
             own.balance += right - load.price(num_drafted * load.step.per_token, 1)
-        has_head = has_head and load.pays(True, 1, own, num_written)
+        if has_head and not load.pays(True, 1, own, num_written):
+            has_head, own = False, Own()
         num_drafted = 0
         if has_head or load.pays(False, 1, own, num_written):
             num_drafted = length
