@@ -42,7 +42,9 @@ class BatchDrafts:
     """Whether each request's statistics are logged when it is done."""
     head: ReadyHead | None = None
     _table: FeatureTable | None = None
-    _requests: dict[str, RequestDrafts | None] = field(default_factory=dict)
+    _requests: dict[str, RequestDrafts] = field(default_factory=dict)
+    _free: set[str] = field(default_factory=set)
+    """Requests that nothing is drafted for."""
     _load: Load = field(default_factory=Load)
     _num_faults: int = 0
 
@@ -53,8 +55,10 @@ class BatchDrafts:
             return drafts
         began = time.perf_counter()
         try:
-            free = {name for name, own in self._requests.items() if own is None}
-            rows = list(step.rows(runner, sampled, free))
+            self._keep_states(runner, step)
+            if not self._requests and self._free == runner.requests.keys():
+                return drafts
+            rows = list(step.rows(runner, sampled, self._free))
             self._open(runner, step, rows)
         except Exception:  # a fault of ours must not end the server's step
             self._fault("this step has no drafts")
@@ -66,7 +70,8 @@ class BatchDrafts:
             try:
                 drafts[i] = self._draft(runner, row, step, num_rows)
             except Exception:
-                self._requests[row.request_id] = None
+                self._requests.pop(row.request_id, None)
+                self._free.add(row.request_id)
                 self._fault("the request goes on without drafts")
         self.counters.add("draft_microseconds", round(1e6 * (time.perf_counter() - began)))
         return drafts
@@ -89,20 +94,22 @@ class BatchDrafts:
 
     def _open(self, runner: Any, step: Step, rows: Sequence[Row | None]) -> None:
         """Take in what a step says of the whole batch."""
+        self._free.intersection_update(runner.requests)
         for request_id in self._requests.keys() - runner.requests.keys():
             drafts = self._requests.pop(request_id)
-            if drafts is not None and self.is_logging:
+            if self.is_logging:
                 log.info("smoldiff: request %s: %s", request_id, drafts.tally)
         num_tokens = step.scheduler_output.total_num_scheduled_tokens
         if num_tokens == len(rows) + step.num_drafted:
             self._load.step.add(num_tokens, step.ms)  # no part of a prompt was read in it
-        if self.head is not None:
-            self._keep_states(runner, step, self.head)
 
-    def _keep_states(self, runner: Any, step: Step, head: ReadyHead) -> None:
+    def _keep_states(self, runner: Any, step: Step) -> None:
+        """Keep every request's states: one with a schema may find another's prefix in the KV cache."""
+        if self.head is None:
+            return
         try:
             if self._table is None:
-                self._table = table_for(runner, len(head.head.config.taps), step)
+                self._table = table_for(runner, len(self.head.head.config.taps), step)
             if self._table is None:
                 self.drop_head("the KV cache has several groups")
             else:
@@ -112,17 +119,17 @@ class BatchDrafts:
             self.drop_head("the model's states could not be kept")
 
     def _draft(self, runner: Any, row: Row, step: Step, num_rows: int) -> list[int]:
-        if row.request_id not in self._requests:
-            self._requests[row.request_id] = self._new(row, num_rows)
-        drafts = self._requests[row.request_id]
+        drafts = self._requests.get(row.request_id) or self._new(row, num_rows)
         if drafts is None:
+            self._free.add(row.request_id)
             return []
+        self._requests[row.request_id] = drafts
         began = time.perf_counter()
-        self._learn(runner, drafts, row, step)
-        if drafts.has_head and not self._load.pays(True, num_rows, drafts.num_right):
+        self._learn(runner, drafts, row, step, num_rows)
+        if drafts.has_head and not self._pays(drafts, row, num_rows):
             self.counters.add("fallbacks", reason="load")
             drafts.drop_head()
-        if not drafts.has_head and not self._load.pays(False, num_rows, drafts.num_right):
+        if not drafts.has_head and not self._pays(drafts, row, num_rows):
             self.counters.add("fallbacks", reason="load")
             drafts.rest()
             return []
@@ -133,16 +140,23 @@ class BatchDrafts:
             drafts.cut(num_kept)
             ids = ids[:num_kept]
         if self._num_cold() == num_cold:  # capturing a graph says nothing of what drafts cost
-            self._load.of(drafts.has_head).ms.add(1e3 * (time.perf_counter() - began))
+            ms = 1e3 * (time.perf_counter() - began)
+            self._load.of(drafts.has_head).ms.add(ms)
+            drafts.own.balance -= self._load.price(ms, num_rows)
         return ids
+
+    def _pays(self, drafts: RequestDrafts, row: Row, num_rows: int) -> bool:
+        return self._load.pays(drafts.has_head, num_rows, drafts.own, row.num_written)
 
     def _num_cold(self) -> int:
         return 0 if self.head is None else Drafts.num_cold_of(self.head.head)
 
-    def _learn(self, runner: Any, drafts: RequestDrafts, row: Row, step: Step) -> None:
+    def _learn(
+        self, runner: Any, drafts: RequestDrafts, row: Row, step: Step, num_rows: int
+    ) -> None:
         """Take in what the pass said of the row's last draft."""
         num_accepted = min(row.num_new - 1, len(row.drafted))
-        self._account(drafts, len(row.drafted), num_accepted)
+        self._account(drafts, len(row.drafted), num_accepted, num_rows)
         if drafts.has_head and not self._see(runner, drafts, row, step):
             self.counters.add("fallbacks", reason="states")
             drafts.drop_head()
@@ -152,16 +166,22 @@ class BatchDrafts:
             candidates = Candidates(row.drafted, logits_TV, NUM_CANDIDATES)
             drafts.learn(row.drafted, num_accepted, candidates)
 
-    def _account(self, drafts: RequestDrafts, num_drafted: int, num_accepted: int) -> None:
+    def _account(
+        self, drafts: RequestDrafts, num_drafted: int, num_accepted: int, num_rows: int
+    ) -> None:
         drafts.tally.add(num_drafted, num_accepted)
         if drafts.has_tried:
             paid = self._load.of(drafts.has_head)
             paid.tokens.add(num_drafted)
             paid.accepted.add(num_accepted)
-            drafts.num_right.add(num_accepted)
+            drafts.own.num_right.add(num_accepted)
+            ms = num_drafted * self._load.step.per_token
+            drafts.own.balance += num_accepted - self._load.price(ms, num_rows)
+        if not num_drafted:
+            return
         labels = drafts.labels(num_drafted)
         self._load.learn(labels, num_accepted)
-        self.counters.add("drafts", int(bool(labels)))
+        self.counters.add("drafts")
         for t, (drafter, slot) in enumerate(labels):
             self.counters.add("draft_tokens", drafter=drafter, slot=slot)
             self.counters.add("accepted_tokens", int(t < num_accepted), drafter=drafter, slot=slot)

@@ -107,6 +107,18 @@ class Step:
         return table.read(slots_of(blocks, block_size, start, stop))
 
 
+def nothing_to_verify(runner: Any, num_rows: int) -> Any:
+    """vLLM's SpecDecodeMetadata of a step without drafts, where each row's last token gives its logits.
+
+    The rest, which vLLM would put together for its verifying sampler alone, is left empty.
+    """
+    from vllm.v1.spec_decode.metadata import SpecDecodeMetadata
+
+    last_R = runner.query_start_loc.gpu[1 : num_rows + 1] - 1
+    none = last_R[:0]
+    return SpecDecodeMetadata(none, [0] * num_rows, none, none, none, none, last_R)
+
+
 def table_for(runner: Any, num_taps: int, step: Step) -> FeatureTable | None:
     """An empty table for the runner's KV cache; None where its slots do not tell a token's place for certain."""
     config = runner.kv_cache_config

@@ -19,7 +19,7 @@ from smoldiff.scaffold.cursor import Choices, NotAPrefix
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_integrations.vllm.counters import STRUCTURE
 from smoldiff_integrations.vllm.head import ReadyHead
-from smoldiff_integrations.vllm.load import Mean
+from smoldiff_integrations.vllm.load import Own
 from smoldiff_integrations.vllm.schema import Constraint
 
 # Shapes: T tokens of a draft, L tokens of a request, S states of a token, V vocabulary.
@@ -28,8 +28,6 @@ States = Callable[[int, int], Tensor | None]
 """Gives the model's states [L, S] at a request's tokens from one number to another; None where there are none."""
 
 
-OWN_DECAY = 0.7
-"""A request's last three drafts count most: a value may be hard and the next one easy."""
 STRUCTURAL = ("scaffold", STRUCTURE)
 
 
@@ -66,7 +64,7 @@ class RequestDrafts:
         """The answer's tokens at the last proposal; None before the first."""
         self._has_seen = False
         self.tally = Tally()
-        self.num_right = Mean(OWN_DECAY)
+        self.own = Own()
         self.has_tried = False
         """Whether something was to be drafted for the last pass."""
         self._parts = parts
@@ -96,7 +94,7 @@ class RequestDrafts:
 
     def drop_head(self) -> None:
         """Go on without the head."""
-        self.num_right = Mean(OWN_DECAY)
+        self.own = Own()
         self.drafter = self._drafter(None)
 
     def see(self, before: Sequence[int], drafted: Sequence[int], states: States) -> bool:

@@ -12,18 +12,17 @@ from torch import Tensor
 
 
 def bytes_a_token(width: int, dtype: torch.dtype) -> int:
-    """What a table keeps for each slot: its states, and that they were written."""
-    return width * dtype.itemsize + 1
+    """What a table keeps for each slot."""
+    return width * dtype.itemsize
 
 
 class FeatureTable:
-    """States by KV slot."""
+    """States by KV slot; all zeros where none were written."""
 
     def __init__(
         self, num_slots: int, width: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self._states_MS = torch.zeros(num_slots, width, dtype=dtype, device=device)
-        self._is_written_M = torch.zeros(num_slots, dtype=torch.bool, device=device)
 
     @property
     def num_bytes(self) -> int:
@@ -33,14 +32,12 @@ class FeatureTable:
     def write(self, slots_N: Tensor, states_NS: Tensor) -> None:
         """Keep the states of tokens whose keys and values were put into these slots."""
         self._states_MS.index_copy_(0, slots_N, states_NS.to(self._states_MS.dtype))
-        self._is_written_M[slots_N] = True
 
     @torch.inference_mode()
     def read(self, slots_L: Tensor) -> Tensor | None:
         """[L, S]; None where a slot was filled without us (its keys and values came from elsewhere)."""
-        if not bool(self._is_written_M[slots_L].all()):
-            return None
-        return self._states_MS[slots_L]
+        states_LS = self._states_MS[slots_L]
+        return states_LS if bool(states_LS.any(-1).all()) else None
 
 
 def slots_of(blocks: Tensor, block_size: int, start: int, stop: int) -> Tensor:

@@ -28,6 +28,7 @@ PROPOSE_PARAMETERS = (
     "slot_mappings",
 )
 SAMPLE_PARAMETERS = ("self", "logits", "spec_decode_metadata")
+METADATA_PARAMETERS = ("self", "num_draft_tokens", "cu_num_scheduled_tokens")
 
 
 class Drafts(Protocol):
@@ -38,6 +39,9 @@ class Drafts(Protocol):
 
     def start(self) -> None:
         """A step begins."""
+
+    def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
+        """vLLM's SpecDecodeMetadata of a step without drafts."""
 
     def look(self, logits_LV: Tensor | None) -> None:
         """The logits of a step, about to be sampled from."""
@@ -61,6 +65,9 @@ def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
     ):
         if not _wrap(runner_class, name, parameters, wrap, proposer_class):
             missing.append(name)
+    if "_sample" not in missing:
+        name = "_calc_spec_decode_metadata"
+        _wrap(runner_class, name, METADATA_PARAMETERS, _wrap_metadata, proposer_class)
     return tuple(missing)
 
 
@@ -150,6 +157,18 @@ def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[
         return method(self, *args, **kwargs)
 
     return propose_draft_token_ids
+
+
+def _wrap_metadata(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+    def _calc_spec_decode_metadata(
+        self: Any, num_draft_tokens: Any, cu_num_scheduled_tokens: Any
+    ) -> Any:
+        drafter = getattr(self, "drafter", None)
+        if not isinstance(drafter, proposer_class) or num_draft_tokens.any():
+            return method(self, num_draft_tokens, cu_num_scheduled_tokens)
+        return drafter.nothing_to_verify(self, len(num_draft_tokens))  # type: ignore[attr-defined]
+
+    return _calc_spec_decode_metadata
 
 
 def _wrap_sample(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:

@@ -4,12 +4,17 @@ A step over n tokens takes about a + b n. Where a batch of R requests gets R tok
 place if it is right more often than b R / (a + b R). Drafts that take d each to make, are L long and m of it right turn
 that into R (1 + m) tokens for a + R (b (1 + L) + d), and are worth making if that is faster. On an idle server almost
 everything pays, on a full one only what is cheap and nearly certain.
+
+That is what a request's first draft goes by. From then on its own drafts are counted, and they may not cost much more than
+they bring: what is wrong all the time ends after the time of about two tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 Label = tuple[str, str]
 """The drafter and the slot type of a token."""
@@ -26,7 +31,14 @@ FIRST_RETRY = 3
 """The same, as long as it is not known what drafts without the head would bring."""
 FREE_CHANCE = 0.25
 """Where a token pays from such a small chance on, drafts are left whole: what is wrong in them teaches the next one."""
-OUTLIER = 5.0
+NUM_STEPS, NUM_SLOPES = 15, 45
+"""So many of the last steps, and of the differences between them, tell what a step costs."""
+OWN_DECAY = 0.7
+"""A request's last three drafts count most: a value may be hard and the next one easy."""
+MAX_LOSS = {True: 1.0, False: 0.5}
+"""What a request may lose by its drafts, in tokens, with the head, and then without; each way is tried once at least."""
+MAX_LOSS_A_TOKEN = 0.005
+"""So much more for each token of its answer: what was wrong for long is tried again."""
 LEAST_MS = 1e-3
 
 
@@ -51,32 +63,53 @@ class Mean:
 
 @dataclass(slots=True)
 class StepTime:
-    """Milliseconds of a step by its tokens, as a line through the last steps (weighted least squares)."""
+    """Milliseconds of a step by its tokens, as a line through the last steps.
 
-    tokens: Mean = field(default_factory=Mean)
-    ms: Mean = field(default_factory=Mean)
-    squares: Mean = field(default_factory=Mean)
-    products: Mean = field(default_factory=Mean)
+    Medians, and slopes between neighbouring steps: on a machine that does other work too some steps take far too long,
+    and for a while all.
+    """
+
+    steps: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=NUM_STEPS))
+    slopes: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=NUM_SLOPES))
+    """Between two steps, and by how many tokens these differ."""
+    fixed: float = 0.0
+    """a."""
+    per_token: float = 0.0
+    """b, at least 0 and at most what makes a 0."""
 
     def add(self, num_tokens: int, ms: float) -> None:
-        if self.ms.num >= MIN_OBSERVATIONS and ms > OUTLIER * max(self.at(num_tokens), 0.1):
-            return
-        self.tokens.add(num_tokens)
-        self.ms.add(ms)
-        self.squares.add(num_tokens * num_tokens)
-        self.products.add(num_tokens * ms)
-
-    @property
-    def per_token(self) -> float:
-        """b, at least 0 and at most what makes a 0."""
-        variance = self.squares.value - self.tokens.value**2
-        if variance < 1.0:
-            return 0.0
-        slope = (self.products.value - self.tokens.value * self.ms.value) / variance
-        return min(max(slope, 0.0), self.ms.value / max(self.tokens.value, 1.0))
+        if self.steps:
+            last_tokens, last_ms = self.steps[-1]
+            more = num_tokens - last_tokens
+            if more:
+                self.slopes.append(((ms - last_ms) / more, abs(more)))
+        self.steps.append((num_tokens, ms))
+        most = median(ms / n for n, ms in self.steps)
+        self.per_token = min(max(weighted_median(self.slopes), 0.0), most)
+        self.fixed = max(median(ms - self.per_token * n for n, ms in self.steps), 0.0)
 
     def at(self, num_tokens: int) -> float:
-        return self.ms.value + self.per_token * (num_tokens - self.tokens.value)
+        return self.fixed + self.per_token * num_tokens
+
+
+def weighted_median(weighted: Iterable[tuple[float, int]]) -> float:
+    """The first value up to which lies half of the weight; 0 of nothing."""
+    found = sorted(weighted)
+    half, total = sum(weight for _, weight in found) / 2, 0
+    for value, weight in found:
+        total += weight
+        if total >= half:
+            return value
+    return 0.0
+
+
+@dataclass(slots=True)
+class Own:
+    """What a request's own drafts of one kind brought."""
+
+    num_right: Mean = field(default_factory=lambda: Mean(OWN_DECAY))
+    balance: float = 0.0
+    """In tokens: those that were right, less what the drafts cost, see `Load.price`."""
 
 
 @dataclass(slots=True)
@@ -109,29 +142,36 @@ class Load:
         """Tokens a millisecond of a batch without drafts."""
         return num_rows / max(self.step.at(num_rows), LEAST_MS)
 
-    def speed(self, has_head: bool, num_rows: int, num_right: float | None = None) -> float:
-        """The same with drafts of one kind for all rows, of which `num_right` tokens are right (None: as usual)."""
+    def price(self, ms: float, num_rows: int) -> float:
+        """Tokens that a batch without drafts gets in a time; 0 while no step is known."""
+        return ms * self.plain_speed(num_rows) if self.step.steps else 0.0
+
+    def speed(self, has_head: bool, num_rows: int) -> float:
+        """Tokens a millisecond with drafts of one kind for all rows."""
         one = self.of(has_head)
         each = self.step.per_token * (1 + one.tokens.value) + one.ms.value
-        ms = max(self.step.at(0), 0.0) + num_rows * each
-        right = one.accepted.value if num_right is None else num_right
-        return num_rows * (1 + right) / max(ms, LEAST_MS)
+        ms = self.step.fixed + num_rows * each
+        return num_rows * (1 + one.accepted.value) / max(ms, LEAST_MS)
 
     def least_chance(self, num_rows: int) -> float:
         """The chance of being right from which on a draft token pays."""
         return min(1.0, self.step.per_token * self.plain_speed(num_rows))
 
-    def pays(self, has_head: bool, num_rows: int, own: Mean) -> bool:
+    def pays(self, has_head: bool, num_rows: int, own: Own, num_written: int) -> bool:
         """Whether to draft this way now; what is not known, or was not tried for long, is tried.
 
-        own: how many tokens of the request's own drafts were right.
+        own: of the request's drafts of this kind, with `num_written` tokens of its answer written.
         """
-        if not self.of(has_head).is_known:
+        one = self.of(has_head)
+        price = self.price(one.ms.value + self.step.per_token * one.tokens.value, num_rows)
+        max_loss = MAX_LOSS[has_head] + MAX_LOSS_A_TOKEN * num_written
+        if own.balance < 0 and price - own.balance > max_loss:
+            return False
+        if not one.is_known:
             return True
         self.num_asked += 1
-        num_right = own.value if own.num >= MIN_OWN else None
-        is_faster = self.speed(has_head, num_rows, num_right) > self.plain_speed(num_rows)
-        return is_faster or self.num_asked % RETRY == 0
+        right = own.num_right if own.num_right.num >= MIN_OWN else one.accepted
+        return right.value > price or self.num_asked % RETRY == 0
 
     def prefers_head(self, num_rows: int) -> bool:
         """Whether a new request is drafted with the head, on a server that has one."""

@@ -15,7 +15,7 @@ from smoldiff.head.model import DiffusionHead
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_integrations.vllm.batch import BatchDrafts
-from smoldiff_integrations.vllm.context import Step
+from smoldiff_integrations.vllm.context import Step, nothing_to_verify
 from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.cpu import mend_expansion
 from smoldiff_integrations.vllm.features import bytes_a_token
@@ -142,6 +142,10 @@ class Proposer:
     def start(self) -> None:
         """A step begins."""
         self._started = time.perf_counter()
+
+    def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
+        """vLLM's SpecDecodeMetadata of a step without drafts."""
+        return nothing_to_verify(runner, num_rows)
 
     def look(self, logits_RV: Tensor | None) -> None:
         """The logits that this step is sampled from; None where it verifies no draft."""

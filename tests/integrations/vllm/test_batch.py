@@ -21,6 +21,9 @@ SCHEMA = {
     "additionalProperties": False,
 }
 
+STEP_MS = 1000.0
+"""So long that every draft is worth its time."""
+
 
 class Runner:
     """A vLLM runner's state, as far as it is read."""
@@ -54,7 +57,7 @@ class Runner:
         )
         blocks = torch.zeros(len(self.requests), 1, dtype=torch.int32)
         attention = SimpleNamespace(block_table_tensor=blocks)
-        step = Step(output, torch.zeros(num_tokens, 4), None, attention, logits, 1.0)
+        step = Step(output, torch.zeros(num_tokens, 4), None, attention, logits, STEP_MS)
         sampled = [list(range(num_new)) for _ in self.requests]
         return batch.draft(self, step, sampled)
 
@@ -98,8 +101,26 @@ def test_of_requests_without_a_schema_nothing_is_read_after_their_first_step(bat
     assert runner.step(batch)[1]
     assert not read
     assert batch.counters.read("requests", kind="free") == 1
-    assert batch._load.step.ms.num == 2
+    assert len(batch._load.step.steps) == 2
     assert state.output_token_ids == []
+
+
+def test_a_step_of_requests_without_a_schema_is_left_alone(batch, runner, monkeypatch):
+    for name in "ab":
+        runner.add(name, None, [])
+    runner.step(batch)
+    num_steps = len(batch._load.step.steps)
+    monkeypatch.setattr(Step, "rows", lambda *_: 1 / 0)
+    monkeypatch.setattr(batch.counters, "add", lambda *_, **__: 1 / 0)
+    assert runner.step(batch) == [[], []]
+    assert len(batch._load.step.steps) == num_steps
+    monkeypatch.undo()
+    runner.add("c", SCHEMA, [])
+    assert runner.step(batch)[2]
+    runner.requests.clear()
+    runner.add("b", SCHEMA, [])
+    runner.step(batch)
+    assert not batch._requests.keys() & "ac"
 
 
 def test_while_a_prompt_is_read_nothing_is_drafted(batch, runner):

@@ -23,7 +23,7 @@ def test_what_one_request_wrote_another_reads_from_a_shared_block():
 def test_a_slot_that_is_computed_again_holds_the_new_states():
     table = FeatureTable(8, 2, torch.float32, torch.device("cpu"))
     slots = torch.tensor([3, 4])
-    table.write(slots, torch.zeros(2, 2))
+    table.write(slots, torch.full((2, 2), 2.0))
     table.write(slots, torch.ones(2, 2))
     assert torch.equal(table.read(slots), torch.ones(2, 2))
 
@@ -31,4 +31,6 @@ def test_a_slot_that_is_computed_again_holds_the_new_states():
 def test_slots_that_were_filled_without_us_have_no_states():
     table = FeatureTable(8, 2, torch.float32, torch.device("cpu"))
     table.write(torch.tensor([1]), torch.ones(1, 2))
+    table.write(torch.tensor([3]), torch.tensor([[0.0, 1.0]]))
     assert table.read(torch.tensor([1, 2])) is None
+    assert table.read(torch.tensor([1, 3])) is not None

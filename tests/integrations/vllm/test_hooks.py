@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from smoldiff_integrations.vllm.hooks import install, share_memory
@@ -16,6 +17,9 @@ class Proposer:
 
     def start(self):
         self.seen.append("start")
+
+    def nothing_to_verify(self, runner, num_rows):
+        return f"nothing for {num_rows}"
 
     def look(self, logits_RV):
         self.seen.append(("look", logits_RV))
@@ -90,6 +94,35 @@ def test_a_step_without_a_draft_is_sampled_as_without_the_plugin(max_spec_len, i
     assert runner._sample("logits", metadata) is (metadata if is_verified else None)
     assert runner.drafter.seen == [("look", "logits" if is_verified else None)]
     assert Runner(object())._sample("logits", metadata) is metadata
+
+
+@pytest.mark.parametrize(
+    ("num_drafted", "expected"), [([0, 0], "nothing for 2"), ([0, 3], "metadata")]
+)
+def test_a_step_without_a_draft_has_nothing_to_verify(num_drafted, expected):
+    class Runner:
+        def __init__(self, drafter):
+            self.drafter = drafter
+
+        def _sample(self, logits, spec_decode_metadata):
+            return "sampled"
+
+        def _calc_spec_decode_metadata(self, num_draft_tokens, cu_num_scheduled_tokens):
+            return "metadata"
+
+    class OtherSampler(Runner):
+        def _sample(self, logits):
+            return "sampled"
+
+        def _calc_spec_decode_metadata(self, num_draft_tokens, cu_num_scheduled_tokens):
+            return "metadata"
+
+    for one in (Runner, OtherSampler):
+        install(one, Proposer)
+    drafted, ends = np.array(num_drafted), np.array([5, 9])
+    assert Runner(Proposer())._calc_spec_decode_metadata(drafted, ends) == expected
+    assert Runner(object())._calc_spec_decode_metadata(drafted, ends) == "metadata"
+    assert OtherSampler(Proposer())._calc_spec_decode_metadata(drafted, ends) == "metadata"
 
 
 def test_hooks_are_set_once(runner_class):

@@ -1,8 +1,16 @@
 """What is drafted follows from what steps and drafts cost, and from how often drafts are right."""
 
+from random import Random
+
 import pytest
 
-from smoldiff_integrations.vllm.load import MIN_OBSERVATIONS, MIN_OWN, Load, Mean
+from smoldiff_integrations.vllm.load import (
+    MAX_LOSS,
+    MIN_OBSERVATIONS,
+    MIN_OWN,
+    Load,
+    Own,
+)
 
 LITERAL, VALUE = ("scaffold", "structure"), ("copy", "string")
 
@@ -25,6 +33,15 @@ def test_the_line_through_the_steps_is_found():
     assert load.step.at(0) == pytest.approx(5.0)
 
 
+def test_steps_that_take_longer_and_longer_on_a_busy_machine_keep_their_slope():
+    load, noise = Load(), Random(0)
+    for i in range(60):
+        num_tokens, busy = (1, 33)[i % 2], 1 + i / 60
+        load.step.add(num_tokens, busy * (8.0 + 0.1 * num_tokens) * noise.choice((1, 1, 1, 4)))
+    assert load.step.per_token == pytest.approx(0.15, rel=0.5)
+    assert load.step.at(1) == pytest.approx(16.0, rel=0.2)
+
+
 def test_a_step_that_took_far_too_long_does_not_count():
     load = load_of(5.0, 0.25)
     load.step.add(4, 500.0)
@@ -34,35 +51,43 @@ def test_a_step_that_took_far_too_long_does_not_count():
 @pytest.mark.parametrize("num_rows", [1, 16])
 def test_where_a_step_costs_the_same_for_many_tokens_everything_pays(num_rows):
     load = load_of(5.0, 0.0)
-    assert load.pays(False, num_rows, Mean())
+    assert load.pays(False, num_rows, Own(), 0)
     assert load.length([LITERAL, VALUE] * 8, num_rows) == 16
 
 
 def test_drafts_that_are_mostly_wrong_pay_on_an_idle_server_only():
     load = load_of(5.0, 0.5, length=12, num_right=1.5)
-    assert load.pays(False, 1, Mean())
-    assert not any(load.pays(False, 64, Mean()) for _ in range(10))
+    assert load.pays(False, 1, Own(), 0)
+    assert not any(load.pays(False, 64, Own(), 0) for _ in range(10))
 
 
 def test_a_head_that_takes_longer_than_it_saves_is_left_out_when_the_server_is_full():
     load = load_of(8.0, 0.1, draft_ms=6.0, has_head=True, num_right=9)
     assert load.prefers_head(1)
     assert not load.prefers_head(32)
-    assert not load.pays(True, 32, Mean())
+    assert not load.pays(True, 32, Own(), 0)
 
 
 def test_a_request_whose_own_drafts_are_wrong_is_judged_by_them():
-    load, own = load_of(8.0, 0.1, draft_ms=6.0, has_head=True, num_right=9), Mean()
+    load, own = load_of(8.0, 0.1, draft_ms=6.0, has_head=True, num_right=9), Own()
     for _ in range(MIN_OWN - 1):
-        own.add(0.0)
-    assert load.pays(True, 1, own)
-    own.add(0.0)
-    assert not load.pays(True, 1, own)
+        own.num_right.add(0.0)
+    assert load.pays(True, 1, own, 10)
+    own.num_right.add(0.0)
+    assert not load.pays(True, 1, own, 10)
+
+
+def test_what_a_request_may_lose_by_its_drafts_is_bounded_and_grows_with_its_answer():
+    load, own = load_of(8.0, 0.0, draft_ms=0.8), Own()
+    assert load.pays(False, 1, own, 0)
+    own.balance = 0.05 - MAX_LOSS[False]
+    assert not load.pays(False, 1, own, 0)
+    assert load.pays(False, 1, own, 100)
 
 
 def test_what_did_not_pay_is_tried_again_now_and_then():
     load = load_of(8.0, 0.5, draft_ms=50.0)
-    tries = [load.pays(False, 16, Mean()) for _ in range(100)]
+    tries = [load.pays(False, 16, Own(), 0) for _ in range(100)]
     assert 1 <= sum(tries) <= 10
 
 
@@ -82,3 +107,77 @@ def test_nothing_is_learned_of_tokens_behind_the_first_wrong_one():
     assert load.chances[LITERAL].num == 1
     assert load.chances[VALUE].num == 1
     assert load.chances[VALUE].value == 0.0
+
+
+LENGTH = 60
+"""Tokens of an answer."""
+
+
+def seconds_of_answer(load, step_ms, draft_ms, length, num_right, busy=lambda: 1.0):
+    """Of one request alone, drafted with a head as long as that pays, and without; all its drafts are equally right."""
+    own, num_written, num_drafted, total_ms, has_head = Own(), 1, 0, 0.0, True
+    while num_written < LENGTH:
+        right = min(num_right, num_drafted)
+        ms = busy() * step_ms(1 + num_drafted)
+        total_ms += ms
+        num_written += 1 + right
+        load.step.add(1 + num_drafted, ms)
+        if num_drafted:
+            own.num_right.add(right)
+            own.balance += right - load.price(num_drafted * load.step.per_token, 1)
+        if has_head and not load.pays(True, 1, own, num_written):
+            has_head, own = False, Own()
+        num_drafted = 0
+        if has_head or load.pays(False, 1, own, num_written):
+            num_drafted = length
+            ms = busy() * draft_ms[has_head]
+            total_ms += ms
+            own.balance -= load.price(ms, 1)
+    return total_ms / 1000
+
+
+COSTS = {
+    "small model on a CPU": (lambda n: 8.0 + 0.08 * n + (n > 1), {True: 6.0, False: 0.8}),
+    "large model on a GPU": (lambda n: 7.0 + 0.03 * n, {True: 1.2, False: 0.5}),
+    "large model on a CPU": (lambda n: 100.0 + 4.0 * n, {True: 9.0, False: 1.0}),
+}
+
+
+def served(costs, busy=lambda: 1.0):
+    """A worker whose requests have had good drafts."""
+    step_ms, draft_ms = costs
+    load = Load()
+    for has_head in (True, False):
+        for _ in range(MIN_OBSERVATIONS):
+            load.of(has_head).ms.add(busy() * draft_ms[has_head])
+            load.of(has_head).tokens.add(16)
+            load.of(has_head).accepted.add(10)
+            for num_tokens in (1, 17):
+                load.step.add(num_tokens, busy() * step_ms(num_tokens))
+    return load
+
+
+@pytest.mark.parametrize("num_right", [0, 1, 2])
+@pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
+def test_an_answer_with_wrong_drafts_takes_hardly_longer_than_one_without(costs, num_right):
+    without = LENGTH * costs[0](1) / 1000
+    assert seconds_of_answer(served(costs), *costs, 16, num_right) < 1.03 * without
+
+
+@pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
+def test_an_answer_whose_drafts_are_right_keeps_its_gain(costs):
+    step_ms, draft_ms = costs
+    num_passes = -(-(LENGTH - 2) // 17)
+    with_all = step_ms(1) + num_passes * step_ms(17) + (num_passes + 1) * draft_ms[True]
+    assert seconds_of_answer(served(costs), *costs, 16, 16) < 1.03 * with_all / 1000
+
+
+def test_on_a_busy_machine_wrong_drafts_end_too():
+    costs, noise = COSTS["small model on a CPU"], Random(0)
+    without, found = 0.0, 0.0
+    for _ in range(50):
+        busy = lambda: noise.choice((1.0, 1.0, 1.5, 3.0))  # noqa: E731
+        load = served(costs, busy)
+        found += seconds_of_answer(load, *costs, 16, 0, busy)
+        without += sum(busy() * costs[0](1) for _ in range(LENGTH)) / 1000
+    assert found < 1.04 * without

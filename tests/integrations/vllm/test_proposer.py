@@ -23,7 +23,7 @@ def test_states_and_keys_and_values_have_room_for_as_many_tokens():
     specs = {str(i): SimpleNamespace(page_size_bytes=16 * 2048, block_size=16) for i in range(36)}
     num_bytes = 40 * 2**30
     reserved = proposer_with(head_of(5, 2048, torch.bfloat16)).reserve(num_bytes, specs)
-    a_token = 5 * 2048 * 2 + 1  # the states, and a byte that says that they are there
+    a_token = 5 * 2048 * 2
     num_states, num_cached = reserved // a_token, (num_bytes - reserved) // (36 * 2048)
     assert abs(num_states - num_cached) <= 1
 
