@@ -17,10 +17,11 @@ from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.drafting import Candidates, RequestDrafts
 from smoldiff_integrations.vllm.features import FeatureTable
 from smoldiff_integrations.vllm.head import ReadyHead
-from smoldiff_integrations.vllm.load import Load
+from smoldiff_integrations.vllm.load import Load, fitting
 from smoldiff_integrations.vllm.schema import NoScaffold, constraint_of
 from smoldiff_integrations.vllm.warming import warm_up
 
+NO_LIMIT = 1 << 30
 MAX_FAULTS = 16
 """Errors after which nothing is drafted any more: each costs time, and none is expected."""
 
@@ -41,6 +42,8 @@ class BatchDrafts:
     is_logging: bool = False
     """Whether each request's statistics are logged when it is done."""
     head: ReadyHead | None = None
+    graph_tokens: int = NO_LIMIT
+    """Most tokens of a step that a CUDA graph holds; with more it would take two or three times as long."""
     _table: FeatureTable | None = None
     _requests: dict[str, RequestDrafts] = field(default_factory=dict)
     _free: set[str] = field(default_factory=set)
@@ -73,6 +76,7 @@ class BatchDrafts:
                 self._requests.pop(row.request_id, None)
                 self._free.add(row.request_id)
                 self._fault("the request goes on without drafts")
+        self._fit(drafts, rows, num_rows)
         self.counters.add("draft_microseconds", round(1e6 * (time.perf_counter() - began)))
         return drafts
 
@@ -144,6 +148,17 @@ class BatchDrafts:
             self._load.of(drafts.has_head).ms.add(ms)
             drafts.own.balance -= self._load.price(ms, num_rows)
         return ids
+
+    def _fit(self, drafts: list[list[int]], rows: Sequence[Row | None], num_rows: int) -> None:
+        """Cut the drafts so that the next step fits a graph, if it would without any."""
+        room = self.graph_tokens - num_rows
+        if room < 0 or sum(map(len, drafts)) <= room:
+            return
+        lengths = fitting([*map(len, drafts)], room)
+        for row in rows:
+            if row is not None and lengths[row.index] < len(drafts[row.index]):
+                drafts[row.index] = drafts[row.index][: lengths[row.index]]
+                self._requests[row.request_id].cut(lengths[row.index])
 
     def _pays(self, drafts: RequestDrafts, row: Row, num_rows: int) -> bool:
         return self._load.pays(drafts.has_head, num_rows, drafts.own, row.num_written)

@@ -103,6 +103,14 @@ def weighted_median(weighted: Iterable[tuple[float, int]]) -> float:
     return 0.0
 
 
+def fitting(lengths: Sequence[int], room: int) -> list[int]:
+    """The lengths of drafts that together have at most `room` tokens: the longest are cut, all to the same."""
+    most = max(lengths, default=0)
+    while most and sum(min(length, most) for length in lengths) > room:
+        most -= 1
+    return [min(length, most) for length in lengths]
+
+
 @dataclass(slots=True)
 class Own:
     """What a request's own drafts of one kind brought."""

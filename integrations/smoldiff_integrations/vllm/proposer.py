@@ -14,7 +14,7 @@ from smoldiff.errors import SmoldiffError
 from smoldiff.head.model import DiffusionHead
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.template.vocabulary import Vocabulary
-from smoldiff_integrations.vllm.batch import BatchDrafts
+from smoldiff_integrations.vllm.batch import NO_LIMIT, BatchDrafts
 from smoldiff_integrations.vllm.context import Step, nothing_to_verify
 from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.cpu import mend_expansion
@@ -25,7 +25,6 @@ from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.schema import styles_of
 
 WITHOUT_HEAD = frozenset({"parallel", "copy"})
-NO_LIMIT = 1 << 30
 
 log = logging.getLogger("vllm.smoldiff")
 
@@ -68,6 +67,7 @@ class Proposer:
             int(vllm_config.speculative_config.num_speculative_tokens),
             Counters(),
             options.log_requests,
+            graph_tokens=max(vllm_config.compilation_config.cudagraph_capture_sizes or [NO_LIMIT]),
         )
         is_wanted = options.drafter is None or "diffusion" in options.drafter
         folder = head_folder(model_config.model, options.head) if is_wanted else None

@@ -135,6 +135,23 @@ def test_a_draft_leaves_room_for_the_token_of_the_pass(batch, runner, vocabulary
     assert len(draft) == 2
 
 
+def test_drafts_are_cut_to_what_a_graph_holds(batch, runner, vocabulary):
+    start = vocabulary.encode('{"')
+    runner.add("a", SCHEMA, start)
+    runner.add("b", None, start)
+    runner.add("c", SCHEMA, start)
+    whole, _, _ = drafts = runner.step(batch)
+    batch.graph_tokens = 3 + 2 * 2
+    cut = runner.step(batch, dict(zip("abc", drafts, strict=True)))
+    assert cut == [whole[:2], [], whole[:2]]
+    # They are verified as they were sent.
+    drafted = {"a": whole[:2], "b": [], "c": whole[:2]}
+    runner.step(batch, drafted, torch.zeros(7, len(vocabulary)), num_new=3)
+    assert batch._requests["a"].tally.num_accepted == 2
+    batch.graph_tokens = 2  # less than the batch itself: nothing to be kept
+    assert runner.step(batch)[0] == whole
+
+
 def test_what_a_pass_confirmed_is_counted_by_drafter_and_slot(batch, runner, vocabulary):
     runner.add("a", SCHEMA, vocabulary.encode('{"'))
     (draft,) = runner.step(batch)

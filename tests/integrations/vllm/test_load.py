@@ -10,6 +10,7 @@ from smoldiff_integrations.vllm.load import (
     MIN_OWN,
     Load,
     Own,
+    fitting,
 )
 
 LITERAL, VALUE = ("scaffold", "structure"), ("copy", "string")
@@ -181,3 +182,17 @@ def test_on_a_busy_machine_wrong_drafts_end_too():
         found += seconds_of_answer(load, *costs, 16, 0, busy)
         without += sum(busy() * costs[0](1) for _ in range(LENGTH)) / 1000
     assert found < 1.04 * without
+
+
+@pytest.mark.parametrize(
+    ("lengths", "room", "cut"),
+    [
+        ([], 3, []),
+        ([3, 0, 9], 12, [3, 0, 9]),
+        ([3, 0, 9], 11, [3, 0, 8]),
+        ([3, 0, 9], 5, [2, 0, 2]),
+        ([3, 0, 9], 0, [0, 0, 0]),
+    ],
+)
+def test_of_drafts_that_do_not_fit_the_longest_are_cut(lengths, room, cut):
+    assert fitting(lengths, room) == cut
