@@ -176,8 +176,11 @@ def test_an_answer_whose_drafts_are_right_keeps_its_gain(costs):
 def test_on_a_busy_machine_wrong_drafts_end_too():
     costs, noise = COSTS["small model on a CPU"], Random(0)
     without, found = 0.0, 0.0
+
+    def busy():
+        return noise.choice((1.0, 1.0, 1.5, 3.0))
+
     for _ in range(50):
-        busy = lambda: noise.choice((1.0, 1.0, 1.5, 3.0))  # noqa: E731
         load = served(costs, busy)
         found += seconds_of_answer(load, *costs, 16, 0, busy)
         without += sum(busy() * costs[0](1) for _ in range(LENGTH)) / 1000
