@@ -41,7 +41,7 @@ class Drafts(Protocol):
         """A step begins."""
 
     def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
-        """vLLM's SpecDecodeMetadata of a step without drafts."""
+        """vLLM's SpecDecodeMetadata of a step without drafts; None where vLLM must make it itself."""
 
     def look(self, logits_LV: Tensor | None) -> None:
         """The logits of a step, about to be sampled from."""
@@ -164,9 +164,10 @@ def _wrap_metadata(method: Callable[..., Any], proposer_class: type) -> Callable
         self: Any, num_draft_tokens: Any, cu_num_scheduled_tokens: Any
     ) -> Any:
         drafter = getattr(self, "drafter", None)
-        if not isinstance(drafter, proposer_class) or num_draft_tokens.any():
-            return method(self, num_draft_tokens, cu_num_scheduled_tokens)
-        return drafter.nothing_to_verify(self, len(num_draft_tokens))  # type: ignore[attr-defined]
+        own = None
+        if isinstance(drafter, proposer_class) and not num_draft_tokens.any():
+            own = drafter.nothing_to_verify(self, len(num_draft_tokens))  # type: ignore[attr-defined]
+        return method(self, num_draft_tokens, cu_num_scheduled_tokens) if own is None else own
 
     return _calc_spec_decode_metadata
 

@@ -46,6 +46,7 @@ class Proposer:
         self._logits_RV: Tensor | None = None
         self._started = 0.0
         self._is_first_rank = True
+        self._is_vllm_other = False
         self._head: DiffusionHead | None = None
         self._batch: BatchDrafts | None = None
         missing = install(GPUModelRunner, Proposer)
@@ -144,8 +145,15 @@ class Proposer:
         self._started = time.perf_counter()
 
     def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
-        """vLLM's SpecDecodeMetadata of a step without drafts."""
-        return nothing_to_verify(runner, num_rows)
+        """vLLM's SpecDecodeMetadata of a step without drafts; None where vLLM must make it itself."""
+        if self._is_vllm_other:
+            return None
+        try:
+            return nothing_to_verify(runner, num_rows)
+        except (AttributeError, ImportError, TypeError):
+            self._is_vllm_other = True
+            log.warning("smoldiff: this vLLM describes steps in another way", exc_info=True)
+            return None
 
     def look(self, logits_RV: Tensor | None) -> None:
         """The logits that this step is sampled from; None where it verifies no draft."""

@@ -122,6 +122,9 @@ def test_a_step_without_a_draft_has_nothing_to_verify(num_drafted, expected):
     drafted, ends = np.array(num_drafted), np.array([5, 9])
     assert Runner(Proposer())._calc_spec_decode_metadata(drafted, ends) == expected
     assert Runner(object())._calc_spec_decode_metadata(drafted, ends) == "metadata"
+    unable = Proposer()
+    unable.nothing_to_verify = lambda *_: None
+    assert Runner(unable)._calc_spec_decode_metadata(drafted, ends) == "metadata"
     assert OtherSampler(Proposer())._calc_spec_decode_metadata(drafted, ends) == "metadata"
 
 

@@ -19,6 +19,18 @@ def head_of(num_taps, hidden_size, dtype):
     return SimpleNamespace(head=SimpleNamespace(config=config), tables=tables)
 
 
+def test_a_vllm_that_describes_steps_in_another_way_does_so_itself(monkeypatch):
+    one = proposer_with(None)
+    one._is_vllm_other = False
+    said = []
+    monkeypatch.setattr(
+        "smoldiff_integrations.vllm.proposer.log.warning", lambda *_, **__: said.append(1)
+    )
+    runner = SimpleNamespace()  # without what is read of it
+    assert [one.nothing_to_verify(runner, 2) for _ in range(3)] == [None] * 3
+    assert len(said) == 1
+
+
 def test_states_and_keys_and_values_have_room_for_as_many_tokens():
     specs = {str(i): SimpleNamespace(page_size_bytes=16 * 2048, block_size=16) for i in range(36)}
     num_bytes = 40 * 2**30
