@@ -5,8 +5,8 @@ place if it is right more often than b R / (a + b R). Drafts that take d each to
 that into R (1 + m) tokens for a + R (b (1 + L) + d), and are worth making if that is faster. On an idle server almost
 everything pays, on a full one only what is cheap and nearly certain.
 
-That is what a request's first draft goes by. From then on its own drafts are counted, and they may not cost much more than
-they bring: what is wrong all the time ends after the time of about two tokens.
+That is what a request's first draft goes by. From then on its own drafts count beside those of others, and they may not cost it
+much more than they bring: what is wrong all the time ends after the time of about two tokens or, in a batch, a few drafts.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ DECAY = 0.98
 """Weight of the past at each new observation: about the last fifty count."""
 MIN_OBSERVATIONS = 12
 """Before that many, everything is worth a try."""
-MIN_OWN = 3
-"""Drafts of a request after which it is judged by its own."""
+NUM_USUAL = 1.5
+"""So many drafts as others brought are counted beside a request's own."""
 RETRY = 24
-"""Once in so many questions something that did not pay is tried again: the load may have changed."""
+"""Once in so many questions, and steps, something that did not pay is tried again: the load may have changed."""
 FIRST_RETRY = 3
 """The same, as long as it is not known what drafts without the head would bring."""
 FREE_CHANCE = 0.25
 """Where a token pays from such a small chance on, drafts are left whole: what is wrong in them teaches the next one."""
 NUM_STEPS, NUM_SLOPES = 15, 45
 """So many of the last steps, and of the differences between them, tell what a step costs."""
-OWN_DECAY = 0.7
-"""A request's last three drafts count most: a value may be hard and the next one easy."""
+OWN_DECAY = 0.9
+"""A request's last ten drafts count most: a value may be hard and the next one easy."""
 MAX_LOSS = {True: 1.0, False: 0.5}
 """What a request may lose by its drafts, in tokens, with the head, and then without; each way is tried once at least."""
+NUM_TRIES = 4
+"""In a batch so many drafts at least."""
 MAX_LOSS_A_TOKEN = 0.005
 """So much more for each token of its answer: what was wrong for long is tried again."""
 LEAST_MS = 1e-3
@@ -59,6 +61,10 @@ class Mean:
     @property
     def value(self) -> float:
         return self.total / self.weight if self.weight else 0.0
+
+    def value_beside(self, usual: float, num: float) -> float:
+        """The same, if before the first there were so many of a usual value, which do not fade."""
+        return (self.total + num * usual) / (self.weight + num)
 
 
 @dataclass(slots=True)
@@ -151,8 +157,8 @@ class Load:
         return num_rows / max(self.step.at(num_rows), LEAST_MS)
 
     def price(self, ms: float, num_rows: int) -> float:
-        """Tokens that a batch without drafts gets in a time; 0 while no step is known."""
-        return ms * self.plain_speed(num_rows) if self.step.steps else 0.0
+        """Tokens that each request of a batch without drafts gets in a time; 0 while no step is known."""
+        return ms * self.plain_speed(num_rows) / num_rows if self.step.steps else 0.0
 
     def speed(self, has_head: bool, num_rows: int) -> float:
         """Tokens a millisecond with drafts of one kind for all rows."""
@@ -173,13 +179,15 @@ class Load:
         one = self.of(has_head)
         price = self.price(one.ms.value + self.step.per_token * one.tokens.value, num_rows)
         max_loss = MAX_LOSS[has_head] + MAX_LOSS_A_TOKEN * num_written
+        if num_rows > 1:  # a request that stops waits for the drafts of the others all the same
+            max_loss = max(max_loss, NUM_TRIES * price)
         if own.balance < 0 and price - own.balance > max_loss:
             return False
         if not one.is_known:
             return True
         self.num_asked += 1
-        right = own.num_right if own.num_right.num >= MIN_OWN else one.accepted
-        return right.value > price or self.num_asked % RETRY == 0
+        expected = own.num_right.value_beside(one.accepted.value, NUM_USUAL)
+        return expected > num_rows * price or self.num_asked % (RETRY * num_rows) == 0
 
     def prefers_head(self, num_rows: int) -> bool:
         """Whether a new request is drafted with the head, on a server that has one."""

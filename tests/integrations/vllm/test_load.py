@@ -7,7 +7,6 @@ import pytest
 from smoldiff_integrations.vllm.load import (
     MAX_LOSS,
     MIN_OBSERVATIONS,
-    MIN_OWN,
     Load,
     Own,
     fitting,
@@ -70,11 +69,12 @@ def test_a_head_that_takes_longer_than_it_saves_is_left_out_when_the_server_is_f
 
 
 def test_a_request_whose_own_drafts_are_wrong_is_judged_by_them():
-    load, own = load_of(8.0, 0.1, draft_ms=6.0, has_head=True, num_right=9), Own()
-    for _ in range(MIN_OWN - 1):
+    load, own = load_of(8.0, 0.1, draft_ms=6.0, has_head=True, num_right=3), Own()
+    for _ in range(2):
         own.num_right.add(0.0)
     assert load.pays(True, 1, own, 10)
-    own.num_right.add(0.0)
+    for _ in range(6):
+        own.num_right.add(0.0)
     assert not load.pays(True, 1, own, 10)
 
 
@@ -88,7 +88,7 @@ def test_what_a_request_may_lose_by_its_drafts_is_bounded_and_grows_with_its_ans
 
 def test_what_did_not_pay_is_tried_again_now_and_then():
     load = load_of(8.0, 0.5, draft_ms=50.0)
-    tries = [load.pays(False, 16, Own(), 0) for _ in range(100)]
+    tries = [load.pays(False, 16, Own(), 0) for _ in range(16 * 100)]  # of a hundred steps
     assert 1 <= sum(tries) <= 10
 
 
@@ -185,6 +185,67 @@ def test_on_a_busy_machine_wrong_drafts_end_too():
         found += seconds_of_answer(load, *costs, 16, 0, busy)
         without += sum(busy() * costs[0](1) for _ in range(LENGTH)) / 1000
     assert found < 1.04 * without
+
+
+def seconds_of_batch(load, step_ms, draft_ms, num_rows, num_right):
+    """Of a batch whose answers begin together, each drafted like the one above; `num_right` gives a draft's right tokens."""
+    rows = [{"written": 1, "own": Own(), "has_head": True, "drafted": 0} for _ in range(num_rows)]
+    total_ms = 0.0
+    while rows:
+        num, num_tokens = len(rows), len(rows) + sum(row["drafted"] for row in rows)
+        ms = step_ms(num_tokens)
+        total_ms += ms
+        load.step.add(num_tokens, ms)
+        for row in rows:
+            own, one = row["own"], load.of(row["has_head"])
+            right = num_right() if row["drafted"] else 0
+            row["written"] += 1 + right
+            if row["drafted"]:
+                one.accepted.add(right)
+                own.num_right.add(right)
+                own.balance += right - load.price(row["drafted"] * load.step.per_token, num)
+            if row["has_head"] and not load.pays(True, num, own, row["written"]):
+                row["has_head"], row["own"] = False, Own()
+            row["drafted"] = 0
+            if row["has_head"] or load.pays(False, num, row["own"], row["written"]):
+                row["drafted"] = 16
+                ms = draft_ms[row["has_head"]]
+                total_ms += ms
+                load.of(row["has_head"]).ms.add(ms)
+                row["own"].balance -= load.price(ms, num)
+        rows = [row for row in rows if row["written"] < LENGTH]
+    return total_ms / 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_rows", "most"),
+    [
+        ("small model on a CPU", 4, 0.4),
+        ("small model on a CPU", 16, 0.8),
+        ("large model on a GPU", 4, 0.3),
+        ("large model on a GPU", 16, 0.55),
+        ("large model on a CPU", 4, 0.5),
+        ("large model on a CPU", 16, 1.05),  # verifying costs what it brings
+    ],
+)
+def test_in_a_batch_a_few_wrong_drafts_do_not_end_those_of_a_request(kind, num_rows, most):
+    """A third of all drafts are wrong from the first token on. A request without drafts would wait for those of the others."""
+    step_ms, draft_ms = COSTS[kind]
+    costs, noise = (step_ms, draft_ms | {True: draft_ms[False]}), Random(0)
+    seconds = [
+        seconds_of_batch(served(costs), *costs, num_rows, lambda: noise.choice((0, 8, 16)))
+        for _ in range(10)
+    ]
+    assert sum(seconds) / 10 < most * LENGTH * step_ms(num_rows) / 1000
+
+
+@pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
+def test_a_batch_whose_drafts_turn_wrong_gives_them_up_together(costs):
+    load = served(costs)
+    without = LENGTH * costs[0](16) / 1000
+    first, second = (seconds_of_batch(load, *costs, 16, lambda: 0) for _ in range(2))
+    assert first < 1.25 * without
+    assert second < 1.02 * without
 
 
 @pytest.mark.parametrize(
