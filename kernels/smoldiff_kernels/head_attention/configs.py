@@ -64,19 +64,15 @@ class Work(NamedTuple):
         return self.num_pairs * cdiv(self.num_queries, block_m) >= waves * device.num_sms
 
 
-# By head width, for bfloat16 and float16: full rows in waves, a full GPU, the same with groups, few queries. Those for 128 are the fastest on one
-# H200 of 9 to 12 candidates each, at the shapes of benchmarks/bench_kernels.py; the others come from the compiler's report
-# for sm_90a and sm_86 (registers, shared memory).
-HOPPER_WAVES = {
-    64: Tiles(128, 128, 8, 3, True),
-    128: Tiles(128, 128, 8, 3, True),
-    256: Tiles(128, 64, 8, 2),
-}
+# By head width, for bfloat16 and float16: a full GPU, full rows in waves, the same with groups, few queries. Those for 128 are
+# the fastest on one H200 of 9 to 16 candidates each, at the shapes of benchmarks/bench_kernels.py; the others come from the
+# compiler's report for sm_90a and sm_86 (registers, shared memory).
 HOPPER_LARGE = {
     64: Tiles(128, 128, 8, 3, True),
     128: Tiles(64, 64, 4, 3),
     256: Tiles(128, 64, 8, 2),
 }
+HOPPER_WAVES = HOPPER_LARGE | {128: Tiles(128, 128, 8, 3, True)}
 HOPPER_GROUPS = {
     64: Tiles(128, 64, 8, 3, True),
     128: Tiles(128, 64, 8, 2, True),
