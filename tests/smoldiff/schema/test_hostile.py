@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from slowness import slowness
 
 from smoldiff.errors import (
     InvalidSchema,
@@ -115,7 +116,7 @@ def test_a_huge_schema_is_compiled_or_refused_in_time(name):
     started = time.process_time()
     with suppress(SchemaError):
         compile_schema(HUGE[name])
-    assert time.process_time() - started < MAX_CPU_S
+    assert time.process_time() - started < MAX_CPU_S * slowness()
 
 
 @pytest.mark.parametrize(

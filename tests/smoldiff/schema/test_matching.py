@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from slowness import slowness
 
 from smoldiff.schema.matching import PatternError, matches
 
@@ -87,7 +88,7 @@ def test_what_would_take_too_much_to_prepare_is_an_error(pattern, problem):
     with pytest.raises(PatternError, match=problem) as caught:
         matches(pattern, "a")
     assert len(str(caught.value)) < 300
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < slowness()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_what_would_take_too_much_to_prepare_is_an_error(pattern, problem):
 def test_a_catastrophic_pattern_is_judged_all_the_same(pattern, text, expected):
     start = time.process_time()
     assert all(matches(pattern, text) == expected for _ in range(20))
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 2 * slowness()
 
 
 def test_a_slow_pattern_that_has_no_automaton_is_an_error():

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from slowness import slowness
 
 from smoldiff.errors import UnsupportedSchema
 from smoldiff.schema.validation import Fault, decoder, faults, first_error
@@ -177,7 +178,7 @@ def test_a_hostile_schema_is_an_error_or_judged_within_two_seconds(schema, probl
     else:
         with pytest.raises(UnsupportedSchema, match=problem):
             first_error({"a": 1}, schema)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 2 * slowness()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_a_huge_value_is_judged_within_two_seconds(value, schema, expected):
     for judged in (is_valid, lambda *both: not faults(*both)):
         start = time.process_time()
         assert judged(value, schema) == expected
-        assert time.process_time() - start < 2
+        assert time.process_time() - start < 2 * slowness()
 
 
 def test_a_value_nested_too_deeply_is_at_fault():
