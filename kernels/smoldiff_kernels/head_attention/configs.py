@@ -129,14 +129,24 @@ def device_of(device: torch.device) -> Device:
 def forward_plan(work: Work, device: Device) -> tuple[Tiles, int]:
     """The tiles, and the number of tiles of keys that one program takes in; 0 where it takes all."""
     large, small = _forward_tiles(work, device)
+    if _has_waves(work, device):
+        return HOPPER_WAVES[max(work.block_e, 64)], 0
     if work.fills(large.block_m, device):
         return large, 0
     return small, _tiles_per_split(work, small, device)
 
 
+def _has_waves(work: Work, device: Device) -> bool:
+    """Whether full rows go round the multiprocessors several times."""
+    is_even = not (work.is_float32 or work.has_groups or work.has_lengths)
+    if not (is_even and device.is_hopper and work.num_queries <= MAX_WAVE_QUERIES):
+        return False
+    return work.fills(HOPPER_WAVES[max(work.block_e, 64)].block_m, device, WAVES)
+
+
 def whole_plan(work: Work, device: Device) -> tuple[Tiles, int]:
     """The same where one program must take all keys, which are few."""
-    return _forward_tiles(work._replace(has_lengths=True), device)[0], 0
+    return _forward_tiles(work, device)[0], 0
 
 
 def _tiles_per_split(work: Work, tiles: Tiles, device: Device) -> int:
@@ -156,9 +166,6 @@ def _forward_tiles(work: Work, device: Device) -> tuple[Tiles, Tiles]:
     if not device.is_hopper:
         return OTHER_FORWARD[width], OTHER_FORWARD[width]
     large = HOPPER_GROUPS if work.has_groups else HOPPER_LARGE
-    is_even = not (work.has_groups or work.has_lengths) and work.num_queries <= MAX_WAVE_QUERIES
-    if is_even and work.fills(HOPPER_WAVES[width].block_m, device, WAVES):
-        large = HOPPER_WAVES
     return large[width], HOPPER_SMALL[width]
 
 
