@@ -145,8 +145,7 @@ class BatchDrafts:
             ids = ids[:num_kept]
         if self._num_cold() == num_cold:  # capturing a graph says nothing of what drafts cost
             ms = 1e3 * (time.perf_counter() - began)
-            self._load.of(drafts.has_head).ms.add(ms)
-            drafts.own.balance -= self._load.price(ms, num_rows)
+            self._load.made(drafts.has_head, drafts.own, ms, num_rows)
         return ids
 
     def _fit(self, drafts: list[list[int]], rows: Sequence[Row | None], num_rows: int) -> None:
@@ -186,12 +185,7 @@ class BatchDrafts:
     ) -> None:
         drafts.tally.add(num_drafted, num_accepted)
         if drafts.has_tried:
-            paid = self._load.of(drafts.has_head)
-            paid.tokens.add(num_drafted)
-            paid.accepted.add(num_accepted)
-            drafts.own.num_right.add(num_accepted)
-            ms = num_drafted * self._load.step.per_token
-            drafts.own.balance += num_accepted - self._load.price(ms, num_rows)
+            self._load.verified(drafts.has_head, drafts.own, num_drafted, num_accepted, num_rows)
         if not num_drafted:
             return
         labels = drafts.labels(num_drafted)

@@ -158,7 +158,22 @@ class Load:
 
     def price(self, ms: float, num_rows: int) -> float:
         """Tokens that each request of a batch without drafts gets in a time; 0 while no step is known."""
-        return ms * self.plain_speed(num_rows) / num_rows if self.step.steps else 0.0
+        return ms / max(self.step.at(num_rows), LEAST_MS) if self.step.steps else 0.0
+
+    def made(self, has_head: bool, own: Own, ms: float, num_rows: int) -> None:
+        """To make a request's draft took so long."""
+        self.of(has_head).ms.add(ms)
+        own.balance -= self.price(ms, num_rows)
+
+    def verified(
+        self, has_head: bool, own: Own, num_drafted: int, num_right: int, num_rows: int
+    ) -> None:
+        """A pass verified a request's draft, perhaps an empty one."""
+        one = self.of(has_head)
+        one.tokens.add(num_drafted)
+        one.accepted.add(num_right)
+        own.num_right.add(num_right)
+        own.balance += num_right - self.price(num_drafted * self.step.per_token, num_rows)
 
     def speed(self, has_head: bool, num_rows: int) -> float:
         """Tokens a millisecond with drafts of one kind for all rows."""

@@ -112,28 +112,36 @@ def test_nothing_is_learned_of_tokens_behind_the_first_wrong_one():
 
 LENGTH = 60
 """Tokens of an answer."""
+DRAFTED = 16
+"""Tokens of each draft."""
 
 
-def seconds_of_answer(load, step_ms, draft_ms, length, num_right, busy=lambda: 1.0):
-    """Of one request alone, drafted with a head as long as that pays, and without; all its drafts are equally right."""
-    own, num_written, num_drafted, total_ms, has_head = Own(), 1, 0, 0.0, True
-    while num_written < LENGTH:
-        right = min(num_right, num_drafted)
-        ms = busy() * step_ms(1 + num_drafted)
+def seconds(load, step_ms, draft_ms, num_right, num_rows=1, busy=lambda: 1.0):
+    """Of answers that begin together, each drafted with a head as long as that pays, and without.
+
+    num_right: gives the right tokens of a draft.
+    """
+    rows = [{"written": 1, "own": Own(), "has_head": True, "drafted": 0} for _ in range(num_rows)]
+    total_ms = 0.0
+    while rows:
+        num, num_tokens = len(rows), len(rows) + sum(row["drafted"] for row in rows)
+        ms = busy() * step_ms(num_tokens)
         total_ms += ms
-        num_written += 1 + right
-        load.step.add(1 + num_drafted, ms)
-        if num_drafted:
-            own.num_right.add(right)
-            own.balance += right - load.price(num_drafted * load.step.per_token, 1)
-        if has_head and not load.pays(True, 1, own, num_written):
-            has_head, own = False, Own()
-        num_drafted = 0
-        if has_head or load.pays(False, 1, own, num_written):
-            num_drafted = length
-            ms = busy() * draft_ms[has_head]
-            total_ms += ms
-            own.balance -= load.price(ms, 1)
+        load.step.add(num_tokens, ms)
+        for row in rows:
+            right = num_right() if row["drafted"] else 0
+            row["written"] += 1 + right
+            if row["drafted"]:
+                load.verified(row["has_head"], row["own"], row["drafted"], right, num)
+            if row["has_head"] and not load.pays(True, num, row["own"], row["written"]):
+                row["has_head"], row["own"] = False, Own()
+            row["drafted"] = 0
+            if row["has_head"] or load.pays(False, num, row["own"], row["written"]):
+                row["drafted"] = DRAFTED
+                ms = busy() * draft_ms[row["has_head"]]
+                total_ms += ms
+                load.made(row["has_head"], row["own"], ms, num)
+        rows = [row for row in rows if row["written"] < LENGTH]
     return total_ms / 1000
 
 
@@ -151,7 +159,7 @@ def served(costs, busy=lambda: 1.0):
     for has_head in (True, False):
         for _ in range(MIN_OBSERVATIONS):
             load.of(has_head).ms.add(busy() * draft_ms[has_head])
-            load.of(has_head).tokens.add(16)
+            load.of(has_head).tokens.add(DRAFTED)
             load.of(has_head).accepted.add(10)
             for num_tokens in (1, 17):
                 load.step.add(num_tokens, busy() * step_ms(num_tokens))
@@ -162,7 +170,7 @@ def served(costs, busy=lambda: 1.0):
 @pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
 def test_an_answer_with_wrong_drafts_takes_hardly_longer_than_one_without(costs, num_right):
     without = LENGTH * costs[0](1) / 1000
-    assert seconds_of_answer(served(costs), *costs, 16, num_right) < 1.03 * without
+    assert seconds(served(costs), *costs, lambda: num_right) < 1.03 * without
 
 
 @pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
@@ -170,7 +178,7 @@ def test_an_answer_whose_drafts_are_right_keeps_its_gain(costs):
     step_ms, draft_ms = costs
     num_passes = -(-(LENGTH - 2) // 17)
     with_all = step_ms(1) + num_passes * step_ms(17) + (num_passes + 1) * draft_ms[True]
-    assert seconds_of_answer(served(costs), *costs, 16, 16) < 1.03 * with_all / 1000
+    assert seconds(served(costs), *costs, lambda: DRAFTED) < 1.03 * with_all / 1000
 
 
 def test_on_a_busy_machine_wrong_drafts_end_too():
@@ -182,39 +190,9 @@ def test_on_a_busy_machine_wrong_drafts_end_too():
 
     for _ in range(50):
         load = served(costs, busy)
-        found += seconds_of_answer(load, *costs, 16, 0, busy)
+        found += seconds(load, *costs, lambda: 0, busy=busy)
         without += sum(busy() * costs[0](1) for _ in range(LENGTH)) / 1000
     assert found < 1.04 * without
-
-
-def seconds_of_batch(load, step_ms, draft_ms, num_rows, num_right):
-    """Of a batch whose answers begin together, each drafted like the one above; `num_right` gives a draft's right tokens."""
-    rows = [{"written": 1, "own": Own(), "has_head": True, "drafted": 0} for _ in range(num_rows)]
-    total_ms = 0.0
-    while rows:
-        num, num_tokens = len(rows), len(rows) + sum(row["drafted"] for row in rows)
-        ms = step_ms(num_tokens)
-        total_ms += ms
-        load.step.add(num_tokens, ms)
-        for row in rows:
-            own, one = row["own"], load.of(row["has_head"])
-            right = num_right() if row["drafted"] else 0
-            row["written"] += 1 + right
-            if row["drafted"]:
-                one.accepted.add(right)
-                own.num_right.add(right)
-                own.balance += right - load.price(row["drafted"] * load.step.per_token, num)
-            if row["has_head"] and not load.pays(True, num, own, row["written"]):
-                row["has_head"], row["own"] = False, Own()
-            row["drafted"] = 0
-            if row["has_head"] or load.pays(False, num, row["own"], row["written"]):
-                row["drafted"] = 16
-                ms = draft_ms[row["has_head"]]
-                total_ms += ms
-                load.of(row["has_head"]).ms.add(ms)
-                row["own"].balance -= load.price(ms, num)
-        rows = [row for row in rows if row["written"] < LENGTH]
-    return total_ms / 1000
 
 
 @pytest.mark.parametrize(
@@ -232,18 +210,18 @@ def test_in_a_batch_a_few_wrong_drafts_do_not_end_those_of_a_request(kind, num_r
     """A third of all drafts are wrong from the first token on. A request without drafts would wait for those of the others."""
     step_ms, draft_ms = COSTS[kind]
     costs, noise = (step_ms, draft_ms | {True: draft_ms[False]}), Random(0)
-    seconds = [
-        seconds_of_batch(served(costs), *costs, num_rows, lambda: noise.choice((0, 8, 16)))
+    found = [
+        seconds(served(costs), *costs, lambda: noise.choice((0, 8, 16)), num_rows)
         for _ in range(10)
     ]
-    assert sum(seconds) / 10 < most * LENGTH * step_ms(num_rows) / 1000
+    assert sum(found) / 10 < most * LENGTH * step_ms(num_rows) / 1000
 
 
 @pytest.mark.parametrize("costs", COSTS.values(), ids=COSTS)
 def test_a_batch_whose_drafts_turn_wrong_gives_them_up_together(costs):
     load = served(costs)
     without = LENGTH * costs[0](16) / 1000
-    first, second = (seconds_of_batch(load, *costs, 16, lambda: 0) for _ in range(2))
+    first, second = (seconds(load, *costs, lambda: 0, 16) for _ in range(2))
     assert first < 1.25 * without
     assert second < 1.02 * without
 
