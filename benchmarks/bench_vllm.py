@@ -4,10 +4,10 @@
         --dtype float32 --max-model-len 2048
 
 What stands behind `--` goes to both servers. Without --data the requests kept in serving/requests.jsonl are sent. Each
-server answers every request once before it is measured. `--synchronous` adds a third server, without drafts and without
-vLLM's asynchronous scheduling, which vLLM turns off where drafts are on: what is slower than that server is the drafts'. With
-`--plain` the requests ask for text, which nothing is drafted for. The table goes to stderr; JSON lines, one a system and
-concurrency, to --out or stdout.
+server answers every request once before it is measured. `--older-runner` adds servers without drafts as vLLM runs where
+drafts are on: with the older of its two model runners, and with that one step after the other. With `--plain` the requests
+ask for text, which nothing is drafted for. The table goes to stderr; JSON lines, one a system and concurrency, to --out or
+stdout.
 
 `--record FILE` writes the token ids of the answers. With `--recorded FILE --shape smollm3-3b` a model of that shape and of
 no trained weights writes them again: what steps cost at its size, up to the upper bound (`--drafters oracle`).
@@ -47,6 +47,8 @@ from serving.shapes import SHAPES, write_model
 
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
+DRAFTING = "smoldiff:draft_microseconds_total"
+OLDER_RUNNER = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 SYNCHRONOUS = "--no-async-scheduling"
 COLUMNS = (
     ("p50 ms", "p50_ms", ".0f"),
@@ -56,6 +58,7 @@ COLUMNS = (
     ("steps a call", "steps_per_call", ".2f"),
     ("tokens a call", "tokens_per_call", ".1f"),
     ("accepted %", "accepted_pct", ".0f"),
+    ("drafting ms a call", "drafting_ms_per_call", ".1f"),
 )
 
 
@@ -70,6 +73,8 @@ class Measured:
     steps: float = 0.0
     drafted: float = 0.0
     accepted: float = 0.0
+    drafting_us: float = 0.0
+    """Of all calls: to make their drafts, beside the steps."""
     num_tokens: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
 
@@ -85,6 +90,7 @@ class Measured:
             "steps_per_call": self.steps / num,
             "tokens_per_call": self.num_tokens / num,
             "drafted_per_call": self.drafted / num,
+            "drafting_ms_per_call": 1e-3 * self.drafting_us / num,
             "accepted_pct": 100 * self.accepted / self.drafted if self.drafted else 0.0,
         }
 
@@ -105,9 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.shape:
             args.model = str(write_model(SHAPES[args.shape], Path(folder, args.shape)))
         for turn in range(args.rounds):
-            for system, command in commands(args).items():
+            for system, (command, own) in commands(args).items():
                 log = Path(args.logs or folder, f"{turn}-{re.sub(r'[^a-z]+', '-', system)}.log")
-                with serving(command, log, environment(args.recorded)) as server:
+                with serving(command, log, {**environment(args.recorded), **own}) as server:
                     console.print(f"round {turn + 1}: {system}")
                     client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
                     send(client, server, args.model, requests, max(args.concurrency), Measured())
@@ -151,7 +157,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--concurrency", type=counts, default=[1, 4, 16])
     add("--drafters", type=split, default=["default"], help="default, or as `drafter` of a call")
     add("--rounds", type=int, default=2)
-    add("--synchronous", action="store_true", help="a third server: no drafts, scheduled as with")
+    add("--older-runner", action="store_true", help="servers without drafts, run as with drafts")
     add("--plain", action="store_true", help="ask for text instead of calls and JSON")
     add("--record", type=Path, help="write the answers of the server without drafts here")
     add("--recorded", type=Path, help="both servers write these answers")
@@ -166,18 +172,20 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def commands(args: argparse.Namespace) -> dict[str, list[str]]:
-    """The servers, by system."""
+def commands(args: argparse.Namespace) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """The servers by system: command, and what its environment has more."""
     flags = [*args.flags, *(FORCING if args.recorded else ())]
-    found = {"without drafts": without_drafts(args.model, *flags)}
-    if args.synchronous:
-        found["without drafts, synchronous"] = without_drafts(args.model, SYNCHRONOUS, *flags)
+    plain = without_drafts(args.model, *flags)
+    found = {"without drafts": (plain, dict[str, str]())}
+    if args.older_runner:
+        found["without drafts, older runner"] = plain, OLDER_RUNNER
+        found["the same, synchronous"] = [*plain, SYNCHRONOUS], OLDER_RUNNER
     for name in args.drafters:
         if name == "oracle":
             command = without_drafts(args.model, "--speculative-config", oracle_config(), *flags)
         else:
             command = with_drafts(args.model, *drafter_flags(name), *flags)
-        found[f"drafts: {name}"] = command
+        found[f"drafts: {name}"] = command, {}
     return found
 
 
@@ -216,15 +224,16 @@ def send(
         answer = ask(client, model, request)
         return answer, 1e3 * (time.perf_counter() - began)
 
-    before = [server.total(name) for name in (STEPS, DRAFTED, ACCEPTED)]
+    counters = (STEPS, DRAFTED, ACCEPTED, DRAFTING)
+    before = [server.total(name) for name in counters]
     began = time.perf_counter()
     with ThreadPoolExecutor(num_workers) as pool:
         answered = list(pool.map(timed, requests))
     into.seconds += time.perf_counter() - began
-    after = [server.total(name) for name in (STEPS, DRAFTED, ACCEPTED)]
-    steps, drafted, accepted = (b - a for a, b in zip(before, after, strict=True))
+    after = [server.total(name) for name in counters]
+    steps, drafted, accepted, drafting = (b - a for a, b in zip(before, after, strict=True))
     into.steps, into.drafted = into.steps + steps, into.drafted + drafted
-    into.accepted += accepted
+    into.accepted, into.drafting_us = into.accepted + accepted, into.drafting_us + drafting
     for request, (answer, ms) in zip(requests, answered, strict=True):
         into.times_ms.append(ms)
         into.token_ms.append(ms / max(answer.num_tokens, 1))

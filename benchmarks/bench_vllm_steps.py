@@ -61,7 +61,10 @@ def measured(args: argparse.Namespace, graphs: str) -> list[dict[str, Any]]:
     if graphs != WITHOUT_DRAFTS:
         drafts = {"method": "custom_class", "model": "serving.rejected.Rejected"}
         options["speculative_config"] = {**drafts, "num_speculative_tokens": NUM_DRAFTED}
-        options["compilation_config"] = {"cudagraph_mode": graphs}
+        options["compilation_config"] = {
+            "cudagraph_mode": graphs,
+            "max_cudagraph_capture_size": args.largest,
+        }
     with tempfile.TemporaryDirectory() as folder:
         engine = LLM(
             str(write_model(SHAPES[args.shape], Path(folder, "model"))),
@@ -86,6 +89,7 @@ def measured(args: argparse.Namespace, graphs: str) -> list[dict[str, Any]]:
             "rows": num_rows,
             "drafted": str(most) if least == most else f"{least}-{most}",
             "step_ms": statistics.median(steps(engine, args, num_rows, least, most)),
+            "largest": args.largest,
             "prompt_tokens": args.prompt,
             "num_steps": args.steps,
             "shape": args.shape,
@@ -131,9 +135,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--shape", choices=[*SHAPES], default="smollm3-3b")
-    kinds = [WITHOUT_DRAFTS, "NONE", "PIECEWISE", "FULL_AND_PIECEWISE"]
+    kinds = [WITHOUT_DRAFTS, "NONE", "PIECEWISE", "FULL_AND_PIECEWISE", "FULL"]
     add("--graphs", type=split, default=kinds, help=f"of {', '.join(kinds)}")
     add("--rows", type=counts, default=[1, 4, 16])
+    add("--largest", type=int, help="most tokens of a step that a graph is captured for")
     add("--prompt", type=int, default=512)
     add("--steps", type=int, default=40)
     add("--out", type=Path)

@@ -6,3 +6,5 @@
 
 SUPPORTED = ">=0.26,<0.33"
 """Versions of vLLM whose interfaces were read; what has another signature there is left alone, see `hooks`."""
+PROPOSER = "smoldiff_integrations.vllm.proposer.Proposer"
+"""What a server's `--speculative-config` names to turn drafts on."""

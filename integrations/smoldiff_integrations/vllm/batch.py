@@ -80,6 +80,19 @@ class BatchDrafts:
         self.counters.add("draft_microseconds", round(1e6 * (time.perf_counter() - began)))
         return drafts
 
+    def pass_by(self, runner: Any, step: Step) -> None:
+        """A step in which no request has a schema."""
+        try:
+            self._keep_states(runner, step)
+            self._open(runner, step, ())
+            new = [one.req_id for one in step.scheduler_output.scheduled_new_reqs]
+        except Exception:  # a fault of ours must not end the server's step
+            self._fault("this step was not seen")
+            return
+        self._free.update(new)
+        if new:
+            self.counters.add("requests", len(new), kind="free")
+
     def warm_up(self) -> None:
         """Before the first step: what a first draft with the head would wait for."""
         if self.head is None:

@@ -77,6 +77,11 @@ class Step:
         )
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether the next step may begin before this one's tokens are known: nobody is drafted for."""
+        return bool(getattr(self.scheduler_output, "is_ahead", False))
+
+    @property
     def num_drafted(self) -> int:
         """Draft tokens that this step verified, of all requests."""
         return sum(map(len, self.scheduler_output.scheduled_spec_decode_tokens.values()))

@@ -37,7 +37,7 @@ class Drafts(Protocol):
     def bind(self, runner: Any) -> None:
         """The runner, before it loads its model."""
 
-    def start(self) -> None:
+    def start(self, runner: Any, scheduler_output: Any) -> None:
         """A step begins."""
 
     def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
@@ -141,11 +141,11 @@ def _binding(method: Callable[..., Any], proposer_class: type) -> Callable[..., 
 
 
 def _wrap_execute(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
-    def execute_model(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         drafter = getattr(self, "drafter", None)
         if isinstance(drafter, proposer_class):
-            drafter.start()  # type: ignore[attr-defined]
-        return method(self, *args, **kwargs)
+            drafter.start(self, scheduler_output)  # type: ignore[attr-defined]
+        return method(self, scheduler_output, *args, **kwargs)
 
     return execute_model
 

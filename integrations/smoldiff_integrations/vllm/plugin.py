@@ -1,7 +1,7 @@
 """The entry point `vllm.general_plugins`. vLLM calls it in every process, so it may be repeated and must not fail.
 
-It only makes our tool parser known by name, and our numbers to the Prometheus page. Drafts begin when a server names our
-proposer, see `proposer`.
+It makes our tool parser known by name, our numbers to the Prometheus page, and our scheduler to configurations that name
+our proposer, see `config`. Drafts begin when a server names it, see `proposer`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ log = logging.getLogger("vllm.smoldiff")
 
 
 def register() -> None:
-    """Make the tool parser "smoldiff" and our numbers known."""
+    """Make the tool parser "smoldiff", our numbers and our scheduler known."""
     try:
         import vllm
+        from vllm.config import VllmConfig
         from vllm.tool_parsers import ToolParserManager
 
+        from smoldiff_integrations.vllm.config import adapt
         from smoldiff_integrations.vllm.metrics import show_metrics
 
         if not SpecifierSet(SUPPORTED).contains(vllm.__version__, prereleases=True):
@@ -34,5 +36,6 @@ def register() -> None:
             PARSER, "smoldiff_integrations.vllm.toolparser", "SmoldiffToolParser"
         )
         show_metrics()
+        adapt(VllmConfig)
     except Exception:  # an error here would end the server, wanted or not
         log.warning("smoldiff cannot make itself known to this vLLM", exc_info=True)

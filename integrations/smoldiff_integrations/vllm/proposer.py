@@ -23,6 +23,7 @@ from smoldiff_integrations.vllm.head import head_folder, load_head, ready_head
 from smoldiff_integrations.vllm.hooks import install, share_memory
 from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.schema import styles_of
+from smoldiff_integrations.vllm.turns import plain_graphs, turn
 
 WITHOUT_HEAD = frozenset({"parallel", "copy"})
 
@@ -85,6 +86,8 @@ class Proposer:
         self._runner = runner
         # A batch with one long request would otherwise get K tokens of zeros each.
         runner.effective_drafter_max_model_len = NO_LIMIT
+        runner.use_async_spec_decode = False  # scheduled ahead there are no drafts
+        plain_graphs(runner)
         if self._head is not None and len(self._head.config.taps) > 1:
             layers = self._head.config.taps[:-1]
             runner.use_aux_hidden_state_outputs = True
@@ -140,8 +143,9 @@ class Proposer:
         log.info("smoldiff keeps hidden states in %.2f GiB beside the KV cache", reserved / 2**30)
         return reserved
 
-    def start(self) -> None:
+    def start(self, runner: Any, scheduler_output: Any) -> None:
         """A step begins."""
+        turn(runner, scheduler_output)
         self._started = time.perf_counter()
 
     def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
@@ -195,6 +199,9 @@ class Proposer:
         step, self._step = self._step, None
         if step is None or self._batch is None or not self._is_first_rank:
             return [[] for _ in sampled_token_ids]
+        if step.is_ahead:
+            self._batch.pass_by(self._runner, step)
+            return []
         return self._batch.draft(self._runner, step, sampled_token_ids)
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from smoldiff.decode.model import NANO, model_path
 from smoldiff.errors import RequestError
+from smoldiff_integrations.vllm import PROPOSER
 from smoldiff_integrations.vllm.plugin import PARSER
 
-PROPOSER = "smoldiff_integrations.vllm.proposer.Proposer"
 MAX_DRAFT_TOKENS = 64
 STRUCTURED_OUTPUTS = {"backend": "xgrammar", "disable_any_whitespace": True}
 """Where whitespace is free a small model may write nothing else, and structure cannot be drafted far."""

@@ -61,6 +61,15 @@ class Runner:
         sampled = [list(range(num_new)) for _ in self.requests]
         return batch.draft(self, step, sampled)
 
+    def pass_by(self, batch, *new):
+        """A step ahead, in which these requests begin."""
+        output = SimpleNamespace(
+            scheduled_spec_decode_tokens={},
+            total_num_scheduled_tokens=1,
+            scheduled_new_reqs=[SimpleNamespace(req_id=one) for one in new],
+        )
+        batch.pass_by(self, Step(output, torch.zeros(1, 4), None, None, None, STEP_MS))
+
 
 @pytest.fixture(scope="module")
 def vocabulary():
@@ -201,3 +210,22 @@ def test_after_many_faults_nothing_is_drafted(batch, runner, vocabulary, monkeyp
         assert runner.step(batch) == [[]]
     monkeypatch.undo()
     assert runner.step(batch) == [[]]
+
+
+def test_requests_of_steps_ahead_are_counted_and_left_alone_later(batch, runner):
+    runner.add("plain", None, [])
+    runner.pass_by(batch, "plain")
+    runner.pass_by(batch)
+    assert batch.counters.read("requests", kind="free") == 1
+    runner.add("json", SCHEMA, [])
+    drafts = runner.step(batch)
+    assert not drafts[0]
+    assert drafts[1]
+    assert batch.counters.read("requests", kind="free") == 1
+    assert batch.counters.read("requests", kind="schema") == 1
+
+
+def test_a_fault_ahead_is_counted(batch, runner):
+    runner.requests = None
+    runner.pass_by(batch, "plain")
+    assert batch.counters.read("fallbacks", reason="fault") == 1

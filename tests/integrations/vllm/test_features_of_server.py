@@ -1,39 +1,26 @@
 """The states that the table gives are the model's own, whatever way its KV cache came about."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
 
+from vllm_process import started
+
 import smoldiff
 from smoldiff.head.taps import Taps
 
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_HOST_IP": "127.0.0.1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 MAX_ERROR = 1e-4
 """Of states, relative to the largest: both sides compute in float32, in another order."""
 
 
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory):
-    """What the table gave to the head, in an engine of its own (vLLM changes modules of the process that it runs in)."""
+    """What the table gave to the head, in an engine of its own."""
     path = tmp_path_factory.mktemp("states") / "states.pt"
-    script = Path(__file__).with_name("states_of_engine.py")
-    subprocess.run(
-        [sys.executable, str(script), str(path)], check=True, env={**os.environ, **ENVIRONMENT}
-    )
+    assert started("states_of_engine.py", path).wait() == 0
     return torch.load(path)
 
 

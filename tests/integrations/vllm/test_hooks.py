@@ -15,8 +15,8 @@ class Proposer:
     def bind(self, runner):
         self.seen.append(("bind", runner))
 
-    def start(self):
-        self.seen.append("start")
+    def start(self, runner, scheduler_output):
+        self.seen.append(("start", scheduler_output))
 
     def nothing_to_verify(self, runner, num_rows):
         return f"nothing for {num_rows}"
@@ -75,7 +75,7 @@ def test_a_runner_with_our_drafter_tells_it_everything(runner_class):
     assert runner._sample("logits", None) == "sampled"
     assert runner._sample("logits", "metadata") == "sampled"
     assert runner.propose_draft_token_ids(*range(8), slot_mappings=8) == "drafts"
-    seen = [("bind", runner), "start", ("look", None), ("look", "logits"), ("begin", 9)]
+    seen = [("bind", runner), ("start", "output"), ("look", None), ("look", "logits"), ("begin", 9)]
     assert runner.drafter.seen == seen
 
 

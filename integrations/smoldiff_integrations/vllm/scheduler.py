@@ -1,0 +1,108 @@
+"""vLLM's asynchronous scheduling, kept while nobody is drafted for.
+
+Asynchronous scheduling begins a step before the last one's tokens are known, so that the host works while the device does.
+A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, one step
+after the other, and otherwise ahead, as without drafts. It turns only where no step is under way.
+
+vLLM names this class in its configuration, see `config`. Read in vLLM 0.26 and 0.32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.engine.core import EngineCore
+
+
+class DraftScheduler(AsyncScheduler):
+    """Schedules ahead while no request has a schema."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.is_ahead = True
+        self.is_held = False
+        """Whether nothing new may be scheduled."""
+        self._with_schema: set[str] = set()
+        follow(EngineCore)
+
+    def add_request(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        super().add_request(request, *args, **kwargs)
+        if request.use_structured_output:
+            self._with_schema.add(request.request_id)
+
+    def has_requests(self) -> bool:
+        return not self.is_held and super().has_requests()
+
+    @property
+    def wants_drafts(self) -> bool:
+        """Whether a request that may be drafted for is there."""
+        if self._with_schema:
+            self._with_schema = {one for one in self._with_schema if one in self.requests}
+        return bool(self._with_schema)
+
+    def turn(self, is_ahead: bool) -> None:
+        """From the next step on schedule so. No step may be under way."""
+        if is_ahead != self.is_ahead:
+            self.is_ahead = is_ahead
+            # The worker is told all tokens of requests that were not in the last step: it must be of all.
+            self.prev_step_scheduled_req_ids.clear()
+
+    def _update_after_schedule(self, scheduler_output: Any) -> None:
+        scheduler_output.is_ahead = self.is_ahead
+        if self.is_ahead:
+            scheduler_output.num_spec_tokens_to_schedule = 0
+            super()._update_after_schedule(scheduler_output)
+        else:
+            Scheduler._update_after_schedule(self, scheduler_output)
+
+    def _update_request_with_output(
+        self, request: Any, new_token_ids: list[int], *args: Any, **kwargs: Any
+    ) -> tuple[list[int], bool]:
+        update = AsyncScheduler if self.is_ahead else Scheduler
+        return update._update_request_with_output(self, request, new_token_ids, *args, **kwargs)
+
+
+def follow(engine_class: type[EngineCore]) -> None:
+    """Let engines of the class turn as their scheduler wants, once."""
+    method = engine_class.step_with_batch_queue
+    if not hasattr(method, "is_smoldiff"):
+        engine_class.step_with_batch_queue = _turning(method)
+
+
+def _turning(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(method)
+    def step_with_batch_queue(self: Any) -> Any:
+        scheduler = self.scheduler
+        if not isinstance(scheduler, DraftScheduler):
+            return method(self)
+        is_ahead = not scheduler.wants_drafts
+        if is_ahead != scheduler.is_ahead and self.batch_queue:
+            return _finished(self, scheduler, method)
+        scheduler.turn(is_ahead)
+        return method(self) if is_ahead else _step(self)
+
+    step_with_batch_queue.is_smoldiff = True  # type: ignore[attr-defined]
+    return step_with_batch_queue
+
+
+def _finished(engine: Any, scheduler: DraftScheduler, method: Callable[[Any], Any]) -> Any:
+    """The result of the step longest under way; nothing new begins."""
+    scheduler.is_held = True
+    try:
+        return method(engine)
+    finally:
+        scheduler.is_held = False
+
+
+def _step(engine: Any) -> Any:
+    """One step, and the drafts for the next one."""
+    outputs, is_executed = engine.step()
+    if is_executed:
+        drafts = engine.model_executor.take_draft_token_ids()
+        if drafts is not None:
+            engine.scheduler.update_draft_token_ids(drafts)
+    return outputs, is_executed

@@ -1,0 +1,97 @@
+"""An engine turns with its scheduler only where no step is under way, and takes drafts only after steps of one's own."""
+
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
+
+from smoldiff_integrations.vllm.scheduler import DraftScheduler, follow
+
+
+class Engine:
+    """vLLM's EngineCore, as far as it is used."""
+
+    def __init__(self, scheduler):
+        self.scheduler, self.batch_queue, self.did = scheduler, deque(), []
+        self.model_executor = SimpleNamespace(take_draft_token_ids=lambda: "drafts")
+
+    def step(self):
+        self.did.append("step")
+        return {}, True
+
+    def step_with_batch_queue(self):
+        if self.scheduler.has_requests():
+            self.did.append("begin")
+            self.batch_queue.appendleft("under way")
+        else:
+            self.did.append("finish")
+            self.batch_queue.pop()
+        return {}, True
+
+
+class Ahead(DraftScheduler):
+    def __init__(self, requests):
+        self.is_ahead, self.is_held = True, False
+        self.requests = requests
+        self._with_schema = set()
+        self.prev_step_scheduled_req_ids = {"a"}
+        self.drafts = []
+
+    def get_num_unfinished_requests(self):
+        return len(self.requests)
+
+    def has_finished_requests(self):
+        return False
+
+    def update_draft_token_ids(self, drafts):
+        self.drafts.append(drafts)
+
+
+@pytest.fixture
+def engine():
+    class Own(Engine):
+        pass
+
+    for _ in range(2):
+        follow(Own)
+    return Own(Ahead({"a": "plain"}))
+
+
+def add_one_with_schema(scheduler):
+    scheduler.requests["b"] = "with schema"
+    scheduler._with_schema.add("b")
+
+
+def test_without_a_schema_it_runs_ahead(engine):
+    for _ in range(2):
+        engine.step_with_batch_queue()
+    assert engine.did == ["begin", "begin"]
+    assert engine.scheduler.prev_step_scheduled_req_ids == {"a"}
+    assert not engine.scheduler.drafts
+
+
+def test_before_it_turns_it_finishes_what_is_under_way(engine):
+    engine.step_with_batch_queue()
+    add_one_with_schema(engine.scheduler)
+    for _ in range(3):
+        engine.step_with_batch_queue()
+    assert engine.did == ["begin", "finish", "step", "step"]
+    assert engine.scheduler.drafts == ["drafts", "drafts"]
+    assert not engine.scheduler.prev_step_scheduled_req_ids  # the worker is told all tokens
+    assert engine.scheduler.has_requests()
+
+
+def test_when_the_last_with_a_schema_is_done_it_runs_ahead_again(engine):
+    add_one_with_schema(engine.scheduler)
+    engine.step_with_batch_queue()
+    del engine.scheduler.requests["b"]
+    engine.step_with_batch_queue()
+    assert engine.did == ["step", "begin"]
+
+
+def test_another_scheduler_keeps_vllms_way(engine):
+    engine.scheduler = SimpleNamespace(has_requests=lambda: True)
+    engine.step_with_batch_queue()
+    assert engine.did == ["begin"]

@@ -1,0 +1,31 @@
+"""An engine that schedules ahead while nobody is drafted for says what one that never does says."""
+
+import json
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
+
+from vllm_process import started
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each way of scheduling gave, in engines of their own."""
+    folder = tmp_path_factory.mktemp("turns")
+    ways = ("without drafts", "turning")
+    processes = [started("turns_of_engine.py", way, folder / way) for way in ways]
+    assert [one.wait() for one in processes] == [0, 0]
+    return {way: json.loads((folder / way).read_text()) for way in ways}
+
+
+def test_answers_are_the_same(found):
+    assert found["turning"]["answers"] == found["without drafts"]["answers"]
+
+
+def test_it_turned_both_ways_and_ran_ahead(found):
+    counted = found["turning"]["counted"]
+    assert counted["turns"] >= 4
+    assert counted["preempted"] > 0
+    assert counted["begun while one was under way"] > 15
+    assert counted["accepted"] > 10

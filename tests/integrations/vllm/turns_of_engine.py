@@ -1,0 +1,140 @@
+"""Run by test_turns_of_engine: an engine in this process that goes back and forth between its two ways of scheduling.
+
+A CPU has no streams, so that vLLM never schedules ahead there; stand-ins for them let it.
+"""
+
+import json
+import sys
+from collections import Counter
+from contextlib import nullcontext
+
+import torch
+from vllm import LLM, SamplingParams
+from vllm.sampling_params import StructuredOutputsParams
+
+from smoldiff.decode.model import NANO_PATH, load_tokenizer
+from smoldiff_integrations.vllm import config
+from smoldiff_integrations.vllm.serve import STRUCTURED_OUTPUTS, speculative_config
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 20},
+        "hour": {"type": "integer", "minimum": 0, "maximum": 23},
+        "meal": {"enum": ["lunch", "dinner"]},
+    },
+    "required": ["city", "hour", "meal"],
+    "additionalProperties": False,
+}
+TEXT = {
+    "greedy": {"temperature": 0, "max_tokens": 60},
+    "seeded": {"temperature": 0.8, "seed": 7, "max_tokens": 60},
+    "penalised": {"temperature": 0, "repetition_penalty": 1.3, "max_tokens": 60},
+    "short": {"temperature": 0, "max_tokens": 5},
+    "logprobs": {"temperature": 0, "logprobs": 2, "max_tokens": 30},
+    "long": {"temperature": 0, "max_tokens": 150, "ignore_eos": True},
+}
+JSON = {"temperature": 0, "max_tokens": 80}
+ARRIVALS = [
+    (0, "greedy"), (0, "seeded"), (3, "penalised"), (5, "long"), (6, "long"), (9, "json"), (11, "short"),
+    (14, "logprobs"), (40, "json"), (41, "greedy"), (60, "short"), (80, "long"), (82, "long"), (84, "long"),
+    (90, "seeded"), (150, "json"), (151, "aborted"), (153, "penalised"), (260, "json"), (261, "greedy"),
+]  # fmt: skip
+"""(engine step, kind of request)."""
+
+
+class Stream:
+    device = torch.device("cpu")
+
+    def __init__(self, *args, **kwargs):
+        self.wait_stream = self.record = self.synchronize = lambda *args: None
+
+
+def ready_for_streams():
+    torch.cuda.Stream = torch.cuda.Event = torch.Event = Stream
+    torch.cuda.current_stream = Stream
+    torch.cuda.stream = lambda stream: nullcontext()
+
+
+def main(way: str, path: str) -> None:
+    counted: Counter[str] = Counter()
+    options = {}
+    if way != "without drafts":
+        options["speculative_config"] = speculative_config()
+    if way == "turning":
+        ready_for_streams()
+        config.can_turn = lambda _: config.has_known_parts()
+    llm = LLM(
+        model=str(NANO_PATH),
+        dtype="float32",
+        enforce_eager=True,
+        distributed_executor_backend="uni",
+        max_model_len=384,
+        max_num_seqs=4,  # requests wait, and leave the batch in between
+        max_num_batched_tokens=256,
+        num_gpu_blocks_override=6,  # and are preempted
+        disable_log_stats=False,
+        structured_outputs_config=STRUCTURED_OUTPUTS,
+        **options,
+    )
+    engine = llm.llm_engine
+    if way == "turning":
+        count_turns(engine.engine_core.engine_core, counted)
+    tokenizer = load_tokenizer()
+    answers = {}
+    pending, at = [*enumerate(ARRIVALS)], 0
+    while pending or engine.has_unfinished_requests():
+        while pending and pending[0][1][0] <= at:
+            i, (_, kind) = pending.pop(0)
+            engine.add_request(f"{i}-{kind}", *request(tokenizer, i, kind))
+        for output in engine.step():
+            one = output.outputs[0]
+            if output.request_id.endswith("aborted"):
+                engine.abort_request([output.request_id])
+            elif output.finished:
+                answers[output.request_id] = {
+                    "ids": list(one.token_ids),
+                    "num_logprobs": [len(found) for found in one.logprobs or ()],
+                }
+        at += 1
+    found = {one.name: one.value for one in llm.get_metrics() if hasattr(one, "value")}
+    counted["accepted"] = int(found.get("vllm:spec_decode_num_accepted_tokens", 0))
+    counted["preempted"] = int(found["vllm:num_preemptions"])
+    with open(path, "w") as file:
+        json.dump({"answers": answers, "counted": counted}, file)
+
+
+def request(tokenizer, i, kind):
+    ids = tokenizer.apply_chat_template(
+        [
+            {
+                "role": "user",
+                "content": f"Where shall {i + 2} of us have dinner in Oakland at {i}:30?",
+            }
+        ],
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    given = TEXT.get(kind, TEXT["greedy"])
+    if kind == "json":
+        given = {**JSON, "structured_outputs": StructuredOutputsParams(json=SCHEMA)}
+    return {"prompt_token_ids": ids}, SamplingParams(**given)
+
+
+def count_turns(engine, counted):
+    scheduler = engine.scheduler
+    turn, schedule = scheduler.turn, scheduler.schedule
+
+    def turning(is_ahead):
+        counted["turns"] += is_ahead != scheduler.is_ahead
+        turn(is_ahead)
+
+    def scheduling(*args, **kwargs):
+        counted["begun while one was under way"] += bool(engine.batch_queue)
+        return schedule(*args, **kwargs)
+
+    scheduler.turn, scheduler.schedule = turning, scheduling
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
