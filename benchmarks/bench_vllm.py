@@ -5,9 +5,9 @@
 
 What stands behind `--` goes to both servers. Without --data the requests kept in serving/requests.jsonl are sent. Each
 server answers every request once before it is measured. `--older-runner` adds servers without drafts as vLLM runs where
-drafts are on: with the older of its two model runners, and with that one step after the other. With `--plain` the requests
-ask for text, which nothing is drafted for. The table goes to stderr; JSON lines, one a system and concurrency, to --out or
-stdout.
+drafts are on: with the older of its two model runners, and with that one step after the other. `--ask` says what is asked
+for: calls, text (the same questions without their tools: nothing is drafted), or both in turn, half of them each. The table
+goes to stderr; JSON lines, one a system, question and concurrency, to --out or stdout.
 
 `--record FILE` writes the token ids of the answers. With `--recorded FILE --shape smollm3-3b` a model of that shape and of
 no trained weights writes them again: what steps cost at its size, up to the upper bound (`--drafters oracle`).
@@ -48,6 +48,10 @@ from serving.shapes import SHAPES, write_model
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 DRAFTING = "smoldiff:draft_microseconds_total"
+Key = tuple[str, str, int]
+"""System, what is asked for, how many at a time."""
+KINDS = ("calls", "text", "both")
+WITHOUT_DRAFTS = "without drafts"
 OLDER_RUNNER = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 SYNCHRONOUS = "--no-async-scheduling"
 COLUMNS = (
@@ -103,10 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.data
         else kept_requests()
     )
-    if args.plain:
-        requests = [without_schema(one) for one in requests]
+    asked = {kind: requests_for(kind, requests) for kind in args.ask}
     stop_when_terminated()
-    found: dict[tuple[str, int], Measured] = {}
+    found: dict[Key, Measured] = {}
     with tempfile.TemporaryDirectory() as folder:
         if args.shape:
             args.model = str(write_model(SHAPES[args.shape], Path(folder, args.shape)))
@@ -116,12 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 with serving(command, log, {**environment(args.recorded), **own}) as server:
                     console.print(f"round {turn + 1}: {system}")
                     client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
-                    send(client, server, args.model, requests, max(args.concurrency), Measured())
                     if args.record and not turn and not found:
                         record(client, args.model, requests, args.record)
-                    for num in args.concurrency:
-                        one = found.setdefault((system, num), Measured())
-                        send(client, server, args.model, requests, num, one)
+                    for kind, own_requests in asked.items():
+                        most = max(args.concurrency)
+                        send(client, server, args.model, own_requests, most, Measured())
+                        for num in args.concurrency:
+                            one = found.setdefault((system, kind, num), Measured())
+                            send(client, server, args.model, own_requests, num, one)
                 if args.out:  # what was measured is kept if a later server does not start
                     write_lines(json_lines(rows(found, args)), args.out)
     console.print(table(found))
@@ -129,18 +134,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_lines(json_lines(rows(found, args)), None)
 
 
-def rows(found: dict[tuple[str, int], Measured], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """One a system and concurrency."""
+def requests_for(kind: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a kind of KINDS: as many as are given."""
+    if kind == "calls":
+        return [*requests]
+    if kind == "text":
+        return [without_schema(one) for one in requests]
+    return [without_schema(one) if i % 2 else one for i, one in enumerate(requests)]
+
+
+def rows(found: dict[Key, Measured], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One a system, question and concurrency."""
     return [
         {
             "benchmark": "vllm",
             "system": system,
+            "asked": kind,
             "concurrency": num,
             **one.row(),
-            "same_answers_pct": same_pct(found["without drafts", num], one),
+            "same_answers_pct": same_pct(found[WITHOUT_DRAFTS, kind, num], one),
             **conditions(args),
         }
-        for (system, num), one in found.items()
+        for (system, kind, num), one in found.items()
     ]
 
 
@@ -158,7 +173,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--drafters", type=split, default=["default"], help="default, or as `drafter` of a call")
     add("--rounds", type=int, default=2)
     add("--older-runner", action="store_true", help="servers without drafts, run as with drafts")
-    add("--plain", action="store_true", help="ask for text instead of calls and JSON")
+    add("--ask", type=split, default=["calls"], help=f"of {', '.join(KINDS)}")
     add("--record", type=Path, help="write the answers of the server without drafts here")
     add("--recorded", type=Path, help="both servers write these answers")
     add("--shape", choices=[*SHAPES], help="untrained weights of this shape; needs --recorded")
@@ -167,6 +182,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--width", type=int)
     args = parser.parse_args(own)
     args.flags = flags
+    if not set(args.ask) <= set(KINDS):
+        parser.error(f"--ask: {','.join(args.ask)}; take some of {', '.join(KINDS)}")
     if args.recorded is None and (args.shape or "oracle" in args.drafters):
         parser.error("--shape and the drafter oracle need the answers: --recorded FILE")
     return args
@@ -176,9 +193,9 @@ def commands(args: argparse.Namespace) -> dict[str, tuple[list[str], dict[str, s
     """The servers by system: command, and what its environment has more."""
     flags = [*args.flags, *(FORCING if args.recorded else ())]
     plain = without_drafts(args.model, *flags)
-    found = {"without drafts": (plain, dict[str, str]())}
+    found = {WITHOUT_DRAFTS: (plain, dict[str, str]())}
     if args.older_runner:
-        found["without drafts, older runner"] = plain, OLDER_RUNNER
+        found[f"{WITHOUT_DRAFTS}, older runner"] = plain, OLDER_RUNNER
         found["the same, synchronous"] = [*plain, SYNCHRONOUS], OLDER_RUNNER
     for name in args.drafters:
         if name == "oracle":
@@ -256,7 +273,6 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
         "model": args.shape or args.model,
         "recorded": args.recorded is not None,
         "data": args.data.name if args.data else "serving/requests.jsonl",
-        "plain": args.plain,
         "limit": args.limit if args.data else None,
         "seed": args.seed,
         "rounds": args.rounds,
@@ -267,13 +283,14 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def table(found: dict[tuple[str, int], Measured]) -> Table:
-    made = Table("system", "at a time", *(title for title, _, _ in COLUMNS), "same answers %")
-    for (system, num), one in found.items():
+def table(found: dict[Key, Measured]) -> Table:
+    titles = (title for title, _, _ in COLUMNS)
+    made = Table("system", "asked", "at a time", *titles, "same answers %")
+    for (system, kind, num), one in found.items():
         row = one.row()
-        same = same_pct(found["without drafts", num], one)
+        same = same_pct(found[WITHOUT_DRAFTS, kind, num], one)
         cells = [format(row[key], spec) for _, key, spec in COLUMNS]
-        made.add_row(system, str(num), *cells, f"{same:.0f}")
+        made.add_row(system, kind, str(num), *cells, f"{same:.0f}")
     return made
 
 

@@ -29,7 +29,7 @@ from smoldiff.schema.references import new_trail
 from smoldiff.schema.wellformed import check_schemas
 
 MAX_FAULTS = 1_000
-"""Errors that `faults` looks into."""
+"""Errors of a value that are looked into: of more, the first."""
 
 _MAX_SHOWN = 100  # characters of a value or a keyword in a message
 
@@ -79,11 +79,12 @@ def decoder(*, is_exact: bool) -> json.JSONDecoder:
 def first_error(value: Any, schema: Any, inside: str = "", at: str = "") -> Fault | None:
     """The most telling fault of a value, read by the exact `decoder`, under the part of a schema at `inside`.
 
-    Raises UnsupportedSchema, at a pointer below `at`, where the schema's pattern or reference cannot be used.
+    Of more than MAX_FAULTS errors, of the first. Raises UnsupportedSchema, at a pointer below `at`, where the schema's
+    pattern or reference cannot be used.
     """
 
     def first(errors: Iterable[ValidationError]) -> Fault | None:
-        error = best_match(errors)
+        error = best_match(islice(errors, MAX_FAULTS))
         return None if error is None else _fault(error)
 
     return _judged(value, schema, inside, at, first, lambda fault: fault)
