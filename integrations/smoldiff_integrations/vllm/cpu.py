@@ -25,7 +25,10 @@ def mend_expansion() -> bool:
 
 
 def _is_right(expand: Any) -> bool:
-    found = expand(torch.tensor([0.5, 0.0]), torch.tensor([2, 3], dtype=torch.int32), 3, 0, 1)
+    try:
+        found = expand(torch.tensor([0.5, 0.0]), torch.tensor([2, 3], dtype=torch.int32), 3, 0, 1)
+    except TypeError:  # the kernel of 0.26 can be called only once the runner is made
+        return False
     return bool(found.tolist() == [0.5, 0.5, 1.0])
 
 

@@ -38,7 +38,7 @@ JSON = {"temperature": 0, "max_tokens": 80}
 ARRIVALS = [
     (0, "greedy"), (0, "seeded"), (3, "penalised"), (5, "long"), (6, "long"), (9, "json"), (11, "short"),
     (14, "logprobs"), (40, "json"), (41, "greedy"), (60, "short"), (80, "long"), (82, "long"), (84, "long"),
-    (90, "seeded"), (150, "json"), (151, "aborted"), (153, "penalised"), (260, "json"), (261, "greedy"),
+    (90, "greedy"), (150, "json"), (151, "aborted"), (153, "penalised"), (260, "json"), (261, "greedy"),
 ]  # fmt: skip
 """(engine step, kind of request)."""
 
