@@ -1,7 +1,7 @@
 """smoldiff inside vLLM: drafts of tool calls and JSON answers, which the served model confirms.
 
-`plugin` is the entry point, `context` and `hooks` touch vLLM's model runner, `proposer` is what vLLM calls; `schema` and
-`drafting` know no vLLM.
+`plugin` is the entry point, `config` and `scheduler` touch vLLM's engine, `context`, `hooks` and `turns` its model runner,
+`proposer` is what vLLM calls; `schema` and `drafting` know no vLLM.
 """
 
 SUPPORTED = ">=0.26,<0.33"

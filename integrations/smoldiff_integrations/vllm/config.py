@@ -44,6 +44,7 @@ def _adapting(method: Callable[..., Any]) -> Callable[..., Any]:
         made = method(self, *args, **kwargs)
         if is_free and can_turn(self):
             scheduling.async_scheduling, scheduling.scheduler_cls = True, SCHEDULER
+            log.info("smoldiff: asynchronous scheduling while no request has a schema")
         return made
 
     __post_init__.is_smoldiff = True  # type: ignore[attr-defined]
