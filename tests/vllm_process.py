@@ -15,9 +15,8 @@ ENVIRONMENT = {
 }
 
 
-def started(script, *arguments):
-    """The process of a script beside the server's tests; `wait` gives its status."""
+def run(script, *arguments):
+    """Run a script that lies beside the server's tests; an error where it fails."""
     path = Path(__file__).parent / "integrations" / "vllm" / script
-    return subprocess.Popen(
-        [sys.executable, str(path), *map(str, arguments)], env={**os.environ, **ENVIRONMENT}
-    )
+    command = [sys.executable, str(path), *map(str, arguments)]
+    subprocess.run(command, check=True, env={**os.environ, **ENVIRONMENT})

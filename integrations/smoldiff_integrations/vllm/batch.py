@@ -81,17 +81,18 @@ class BatchDrafts:
         return drafts
 
     def pass_by(self, runner: Any, step: Step) -> None:
-        """A step in which no request has a schema."""
+        """A step without a request that may be drafted for."""
         try:
             self._keep_states(runner, step)
             self._open(runner, step, ())
-            new = [one.req_id for one in step.scheduler_output.scheduled_new_reqs]
+            for one in step.scheduler_output.scheduled_new_reqs:
+                self._free.add(one.req_id)
+                outputs = getattr(one.sampling_params, "structured_outputs", None)
+                self.counters.add("requests", kind="free" if outputs is None else "schema")
+                if outputs is not None:
+                    self.counters.add("fallbacks", reason="kind")
         except Exception:  # a fault of ours must not end the server's step
             self._fault("this step was not seen")
-            return
-        self._free.update(new)
-        if new:
-            self.counters.add("requests", len(new), kind="free")
 
     def warm_up(self) -> None:
         """Before the first step: what a first draft with the head would wait for."""

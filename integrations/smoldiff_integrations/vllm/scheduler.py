@@ -17,6 +17,8 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine.core import EngineCore
 
+from smoldiff_integrations.vllm.schema import is_schema
+
 
 class DraftScheduler(AsyncScheduler):
     """Schedules ahead while no request has a schema."""
@@ -31,7 +33,7 @@ class DraftScheduler(AsyncScheduler):
 
     def add_request(self, request: Any, *args: Any, **kwargs: Any) -> None:
         super().add_request(request, *args, **kwargs)
-        if request.use_structured_output:
+        if is_schema(getattr(request.sampling_params, "structured_outputs", None)):
             self._with_schema.add(request.request_id)
 
     def has_requests(self) -> bool:

@@ -44,6 +44,12 @@ class Constraint:
         return bool(self.scaffolds[0].source.tools)
 
 
+def is_schema(structured_outputs: Any) -> bool:
+    """Whether vLLM's StructuredOutputsParams are of a kind that may be drafted for; None is not."""
+    kinds = ("json", "structural_tag")
+    return any(getattr(structured_outputs, kind, None) is not None for kind in kinds)
+
+
 def constraint_of(
     structured_outputs: Any, styles: Sequence[JsonStyle], vocabulary: Vocabulary
 ) -> Constraint:

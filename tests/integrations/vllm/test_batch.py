@@ -66,7 +66,10 @@ class Runner:
         output = SimpleNamespace(
             scheduled_spec_decode_tokens={},
             total_num_scheduled_tokens=1,
-            scheduled_new_reqs=[SimpleNamespace(req_id=one) for one in new],
+            scheduled_new_reqs=[
+                SimpleNamespace(req_id=one, sampling_params=self.requests[one].sampling_params)
+                for one in new
+            ],
         )
         batch.pass_by(self, Step(output, torch.zeros(1, 4), None, None, None, STEP_MS))
 
@@ -214,18 +217,24 @@ def test_after_many_faults_nothing_is_drafted(batch, runner, vocabulary, monkeyp
 
 def test_requests_of_steps_ahead_are_counted_and_left_alone_later(batch, runner):
     runner.add("plain", None, [])
-    runner.pass_by(batch, "plain")
+    runner.add("choice", SCHEMA, [])
+    runner.requests["choice"].sampling_params.structured_outputs = SimpleNamespace(
+        json=None, structural_tag=None, choice=["yes", "no"]
+    )
+    runner.pass_by(batch, "plain", "choice")
     runner.pass_by(batch)
     assert batch.counters.read("requests", kind="free") == 1
+    assert batch.counters.read("requests", kind="schema") == 1
+    assert batch.counters.read("fallbacks", reason="kind") == 1
     runner.add("json", SCHEMA, [])
     drafts = runner.step(batch)
-    assert not drafts[0]
-    assert drafts[1]
+    assert drafts[:2] == [[], []]
+    assert drafts[2]
     assert batch.counters.read("requests", kind="free") == 1
-    assert batch.counters.read("requests", kind="schema") == 1
+    assert batch.counters.read("requests", kind="schema") == 2
 
 
 def test_a_fault_ahead_is_counted(batch, runner):
     runner.requests = None
-    runner.pass_by(batch, "plain")
+    runner.pass_by(batch)
     assert batch.counters.read("fallbacks", reason="fault") == 1

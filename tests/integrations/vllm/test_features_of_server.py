@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
 
-from vllm_process import started
+from vllm_process import run
 
 import smoldiff
 from smoldiff.head.taps import Taps
@@ -20,7 +20,7 @@ MAX_ERROR = 1e-4
 def taken(tmp_path_factory):
     """What the table gave to the head, in an engine of its own."""
     path = tmp_path_factory.mktemp("states") / "states.pt"
-    assert started("states_of_engine.py", path).wait() == 0
+    run("states_of_engine.py", path)
     return torch.load(path)
 
 

@@ -12,6 +12,7 @@ from smoldiff_integrations.vllm.schema import (
     TOOL_MARK,
     NoScaffold,
     constraint_of,
+    is_schema,
     styles_of,
 )
 
@@ -127,3 +128,11 @@ def test_a_grammar_of_our_tool_parser_tells_the_tool_and_fixes_the_style(vocabul
 def test_what_cannot_be_drafted_has_a_reason(vocabulary, given, reason):
     with pytest.raises(NoScaffold, match=f"^{reason}$"):
         constraint_of(given, styles_of(False, False), vocabulary)
+
+
+def test_only_schemas_and_tags_may_be_drafted_for():
+    kinds = {"json": None, "structural_tag": None, "regex": None}
+    assert not is_schema(None)
+    assert not is_schema(SimpleNamespace(**{**kinds, "regex": "a+"}))
+    assert is_schema(SimpleNamespace(**{**kinds, "json": {}}))
+    assert is_schema(SimpleNamespace(**{**kinds, "structural_tag": "{}"}))

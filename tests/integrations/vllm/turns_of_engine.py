@@ -36,9 +36,9 @@ TEXT = {
 }
 JSON = {"temperature": 0, "max_tokens": 80}
 ARRIVALS = [
-    (0, "greedy"), (0, "seeded"), (3, "penalised"), (5, "long"), (6, "long"), (9, "json"), (11, "short"),
-    (14, "logprobs"), (40, "json"), (41, "greedy"), (60, "short"), (80, "long"), (82, "long"), (84, "long"),
-    (90, "greedy"), (150, "json"), (151, "aborted"), (153, "penalised"), (260, "json"), (261, "greedy"),
+    (0, "greedy"), (0, "seeded"), (3, "penalised"), (5, "long"), (6, "long"), (7, "long"), (9, "json"), (11, "short"),
+    (14, "logprobs"), (15, "choice"), (40, "greedy"), (41, "short"),
+    (300, "long"), (302, "choice"), (304, "json"), (305, "aborted"), (306, "penalised"),
 ]  # fmt: skip
 """(engine step, kind of request)."""
 
@@ -116,6 +116,9 @@ def request(tokenizer, i, kind):
         return_dict=False,
     )
     given = TEXT.get(kind, TEXT["greedy"])
+    if kind == "choice":
+        options = StructuredOutputsParams(choice=["lunch", "dinner"])
+        given = {"temperature": 0, "structured_outputs": options}
     if kind == "json":
         given = {**JSON, "structured_outputs": StructuredOutputsParams(json=SCHEMA)}
     return {"prompt_token_ids": ids}, SamplingParams(**given)
