@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from smoldiff.scaffold.pieces import Literal, Piece
 from smoldiff.scaffold.reading import Care
@@ -30,10 +31,11 @@ def resume(root: Piece, style: JsonStyle, prefix: str, given: Choices) -> Remain
     try:
         walk = _walked(root, style, prefix, given, Care.NAMED)
     except NotAPrefix:
-        try:
+        walk = _walked(
+            root, style, prefix, given, Care.LOOSE
+        )  # what is not read so is not read at all
+        with suppress(NotAPrefix):
             walk = _walked(root, style, prefix, given, Care.EXACT)
-        except NotAPrefix:
-            walk = _walked(root, style, prefix, given, Care.LOOSE)
     return Remainder(
         tuple(_joined(walk.written)),
         tuple(walk.fields),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -207,11 +208,18 @@ def _reads(scaffold: object, text: str) -> bool:
 
 
 class Candidates(Sequence[Sequence[int]]):
-    """The best tokens, best first, at each position of a draft; ranked only where the draft is not the best."""
+    """The best tokens, best first, at each position of a draft; ranked only where the draft is not the best.
+
+    Nothing is computed before the first is asked for: of a draft that is right as a whole none is.
+    """
 
     def __init__(self, drafted: Sequence[int], logits_TV: Tensor, num_best: int) -> None:
         self._drafted, self._logits_TV, self._num_best = drafted, logits_TV, num_best
-        self._best: list[int] = logits_TV.argmax(-1).tolist()
+
+    @functools.cached_property
+    def _best(self) -> list[int]:
+        best: list[int] = self._logits_TV.argmax(-1).tolist()
+        return best
 
     def __len__(self) -> int:
         return len(self._drafted)
