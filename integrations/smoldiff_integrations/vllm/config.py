@@ -13,7 +13,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from smoldiff_integrations.vllm import PROPOSER
+from packaging.specifiers import SpecifierSet
+
+from smoldiff_integrations.vllm import PROPOSER, SUPPORTED
 
 SCHEDULER = "smoldiff_integrations.vllm.scheduler.DraftScheduler"
 GRAPH_TOKENS = 1024
@@ -67,10 +69,13 @@ def can_turn(config: Any) -> bool:
 
 def has_known_parts() -> bool:
     """Whether what `scheduler` overrides and calls takes what it took when that was written."""
+    import vllm
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.engine.core import EngineCore
 
+    if not SpecifierSet(SUPPORTED).contains(vllm.__version__, prereleases=True):
+        return False
     known = (
         (EngineCore, "step", ("self",)),
         (EngineCore, "step_with_batch_queue", ("self",)),

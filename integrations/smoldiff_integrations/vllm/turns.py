@@ -37,5 +37,6 @@ def plain_graphs(runner: Any) -> None:
     vLLM captures them for drafts of full length, and only such steps would run in them; ours are of any length, and the
     steps of a server without schemas have none.
     """
-    runner.uniform_decode_query_len = 1
-    runner.cudagraph_dispatcher.uniform_decode_query_len = 1
+    for one in (runner, getattr(runner, "cudagraph_dispatcher", None)):
+        if hasattr(one, "uniform_decode_query_len"):
+            one.uniform_decode_query_len = 1

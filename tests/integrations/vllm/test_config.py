@@ -78,6 +78,12 @@ def test_the_parts_of_this_vllm_are_known():
     assert config.has_known_parts()
 
 
+def test_the_parts_of_a_later_vllm_are_not(monkeypatch):
+    vllm = pytest.importorskip("vllm", reason="`make test-vllm` has it")
+    monkeypatch.setattr(vllm, "__version__", "0.99.0")
+    assert not config.has_known_parts()
+
+
 def test_a_vllm_with_another_part_is_named(monkeypatch, caplog):
     core = pytest.importorskip("vllm.v1.engine.core", reason="`make test-vllm` has vLLM")
     monkeypatch.setattr(core.EngineCore, "step", lambda self, more: None)

@@ -74,3 +74,4 @@ def test_graphs_of_whole_steps_are_for_one_token_a_row():
     plain_graphs(runner)
     assert runner.uniform_decode_query_len == 1
     assert runner.cudagraph_dispatcher.uniform_decode_query_len == 1
+    plain_graphs(SimpleNamespace())  # a runner without graphs
