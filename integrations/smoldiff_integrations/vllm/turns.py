@@ -37,6 +37,7 @@ def plain_graphs(runner: Any) -> None:
     vLLM captures them for drafts of full length, and only such steps would run in them; ours are of any length, and the
     steps of a server without schemas have none.
     """
-    for one in (runner, getattr(runner, "cudagraph_dispatcher", None)):
+    dispatcher: Any = getattr(runner, "cudagraph_dispatcher", None)
+    for one in (runner, dispatcher):
         if hasattr(one, "uniform_decode_query_len"):
             one.uniform_decode_query_len = 1

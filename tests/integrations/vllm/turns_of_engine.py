@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import nullcontext
 
 import torch
+from states_of_engine import SCHEMA
 from vllm import LLM, SamplingParams
 from vllm.sampling_params import StructuredOutputsParams
 
@@ -16,16 +17,6 @@ from smoldiff.decode.model import NANO_PATH, load_tokenizer
 from smoldiff_integrations.vllm import config
 from smoldiff_integrations.vllm.serve import STRUCTURED_OUTPUTS, speculative_config
 
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "city": {"type": "string", "maxLength": 20},
-        "hour": {"type": "integer", "minimum": 0, "maximum": 23},
-        "meal": {"enum": ["lunch", "dinner"]},
-    },
-    "required": ["city", "hour", "meal"],
-    "additionalProperties": False,
-}
 TEXT = {
     "greedy": {"temperature": 0, "max_tokens": 60},
     "seeded": {"temperature": 0.8, "seed": 7, "max_tokens": 60},
