@@ -4,7 +4,14 @@
 `proposer` is what vLLM calls; `schema` and `drafting` know no vLLM.
 """
 
+from packaging.specifiers import SpecifierSet
+
 SUPPORTED = ">=0.26,<0.33"
 """Versions of vLLM whose interfaces were read; what has another signature there is left alone, see `hooks`."""
 PROPOSER = "smoldiff_integrations.vllm.proposer.Proposer"
 """What a server's `--speculative-config` names to turn drafts on."""
+
+
+def is_supported(version: str) -> bool:
+    """Whether it is one of SUPPORTED."""
+    return SpecifierSet(SUPPORTED).contains(version, prereleases=True)

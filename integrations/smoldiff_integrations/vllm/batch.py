@@ -18,7 +18,7 @@ from smoldiff_integrations.vllm.drafting import Candidates, RequestDrafts
 from smoldiff_integrations.vllm.features import FeatureTable
 from smoldiff_integrations.vllm.head import ReadyHead
 from smoldiff_integrations.vllm.load import Load, fitting
-from smoldiff_integrations.vllm.schema import NoScaffold, constraint_of
+from smoldiff_integrations.vllm.schema import Constraint, NoScaffold, constraint_of
 from smoldiff_integrations.vllm.warming import warm_up
 
 NO_LIMIT = 1 << 30
@@ -86,11 +86,8 @@ class BatchDrafts:
             self._keep_states(runner, step)
             self._open(runner, step, ())
             for one in step.scheduler_output.scheduled_new_reqs:
+                self._constraint(one.sampling_params)
                 self._free.add(one.req_id)
-                outputs = getattr(one.sampling_params, "structured_outputs", None)
-                self.counters.add("requests", kind="free" if outputs is None else "schema")
-                if outputs is not None:
-                    self.counters.add("fallbacks", reason="kind")
         except Exception:  # a fault of ours must not end the server's step
             self._fault("this step was not seen")
 
@@ -228,17 +225,23 @@ class BatchDrafts:
 
     def _new(self, row: Row, num_rows: int) -> RequestDrafts | None:
         """The drafts of a request, None where nothing can be drafted."""
-        outputs = row.sampling_params.structured_outputs
+        constraint = self._constraint(row.sampling_params)
+        if constraint is None:
+            return None
+        head = self.head if self._load.prefers_head(num_rows) else None
+        return RequestDrafts(constraint, self.vocabulary, self.parts, row.prompt_ids, head)
+
+    def _constraint(self, params: Any) -> Constraint | None:
+        """What a new request may say, None where nothing can be drafted; it is counted."""
+        outputs = getattr(params, "structured_outputs", None)
         self.counters.add("requests", kind="free" if outputs is None else "schema")
         if outputs is None:
             return None
         try:
-            constraint = constraint_of(outputs, self.styles, self.vocabulary)
+            return constraint_of(outputs, self.styles, self.vocabulary)
         except NoScaffold as problem:
             self.counters.add("fallbacks", reason=str(problem))
             return None
-        head = self.head if self._load.prefers_head(num_rows) else None
-        return RequestDrafts(constraint, self.vocabulary, self.parts, row.prompt_ids, head)
 
     def _fault(self, what: str) -> None:
         self._num_faults += 1

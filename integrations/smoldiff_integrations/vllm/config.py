@@ -7,15 +7,11 @@ server says otherwise.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-from collections.abc import Callable
 from typing import Any
 
-from packaging.specifiers import SpecifierSet
-
-from smoldiff_integrations.vllm import PROPOSER, SUPPORTED
+from smoldiff_integrations.vllm import PROPOSER, is_supported
+from smoldiff_integrations.vllm.wrapping import Method, takes, wrap
 
 SCHEDULER = "smoldiff_integrations.vllm.scheduler.DraftScheduler"
 GRAPH_TOKENS = 1024
@@ -25,13 +21,10 @@ log = logging.getLogger("vllm.smoldiff")
 
 def adapt(config_class: type) -> None:
     """Wrap the making of vLLM's VllmConfig, once."""
-    method: Any = config_class.__post_init__  # type: ignore[attr-defined]
-    if not hasattr(method, "is_smoldiff"):
-        config_class.__post_init__ = _adapting(method)  # type: ignore[attr-defined]
+    wrap(config_class, "__post_init__", None, _adapting)
 
 
-def _adapting(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
+def _adapting(method: Method) -> Method:
     def __post_init__(self: Any, *args: Any, **kwargs: Any) -> Any:
         if getattr(self.speculative_config, "model", None) != PROPOSER:
             return method(self, *args, **kwargs)
@@ -49,7 +42,6 @@ def _adapting(method: Callable[..., Any]) -> Callable[..., Any]:
             log.info("smoldiff: asynchronous scheduling while no request has a schema")
         return made
 
-    __post_init__.is_smoldiff = True  # type: ignore[attr-defined]
     return __post_init__
 
 
@@ -74,19 +66,18 @@ def has_known_parts() -> bool:
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.engine.core import EngineCore
 
-    if not SpecifierSet(SUPPORTED).contains(vllm.__version__, prereleases=True):
+    if not is_supported(vllm.__version__):
         return False
     known = (
         (EngineCore, "step", ("self",)),
         (EngineCore, "step_with_batch_queue", ("self",)),
+        (EngineCore, "post_step", ("self", "model_executed")),
         (AsyncScheduler, "_update_after_schedule", ("self", "scheduler_output")),
         (Scheduler, "_update_after_schedule", ("self", "scheduler_output")),
-        (Scheduler, "update_draft_token_ids", ("self", "draft_token_ids")),
         (Scheduler, "has_requests", ("self",)),
     )
     for owner, name, parameters in known:
-        method = getattr(owner, name, None)
-        if method is None or tuple(inspect.signature(method).parameters) != parameters:
+        if not takes(owner, name, parameters):
             log.warning("smoldiff: this vLLM has another %s; steps are not overlapped", name)
             return False
     return True

@@ -5,13 +5,14 @@ Read in vLLM 0.26 and 0.32. A method with another signature is left alone, and t
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor
+
+from smoldiff_integrations.vllm.wrapping import Method, wrap
 
 log = logging.getLogger("vllm.smoldiff")
 
@@ -58,16 +59,16 @@ def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
     missing = []
     if not _wrap_loading(runner_class, proposer_class):
         missing.append("load_model")
-    for name, parameters, wrap in (
+    for name, parameters, wrapped in (
         ("execute_model", None, _wrap_execute),
         ("propose_draft_token_ids", PROPOSE_PARAMETERS, _wrap_propose),
         ("_sample", SAMPLE_PARAMETERS, _wrap_sample),
     ):
-        if not _wrap(runner_class, name, parameters, wrap, proposer_class):
+        if not wrap(runner_class, name, parameters, partial(wrapped, proposer_class)):
             missing.append(name)
     if "_sample" not in missing:
         name = "_calc_spec_decode_metadata"
-        _wrap(runner_class, name, METADATA_PARAMETERS, _wrap_metadata, proposer_class)
+        wrap(runner_class, name, METADATA_PARAMETERS, partial(_wrap_metadata, proposer_class))
     return tuple(missing)
 
 
@@ -77,26 +78,10 @@ def share_memory(worker_class: type, proposer_class: type) -> bool:
     A cache whose size is configured stays as it is.
     """
     name = "determine_available_memory"
-    return _wrap(worker_class, name, ("self",), _wrap_memory, proposer_class)
+    return wrap(worker_class, name, ("self",), partial(_wrap_memory, proposer_class))
 
 
-def _wrap(
-    owner: type,
-    name: str,
-    parameters: tuple[str, ...] | None,
-    wrap: Callable[[Callable[..., Any], type], Callable[..., Any]],
-    proposer_class: type,
-) -> bool:
-    """Wrap a method once; False where it is missing or has other parameters."""
-    method = getattr(owner, name, None)
-    if method is None or not _takes(method, parameters):
-        return False
-    if not _is_ours(method):
-        setattr(owner, name, _marked(method, wrap(method, proposer_class)))
-    return True
-
-
-def _wrap_memory(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+def _wrap_memory(proposer_class: type, method: Method) -> Method:
     def determine_available_memory(self: Any) -> int:
         num_bytes = int(method(self))
         drafter = getattr(self.model_runner, "drafter", None)
@@ -108,18 +93,11 @@ def _wrap_memory(method: Callable[..., Any], proposer_class: type) -> Callable[.
     return determine_available_memory
 
 
-def _takes(method: Callable[..., Any], parameters: tuple[str, ...] | None) -> bool:
-    """Whether the method's parameters have these names; None takes any."""
-    return parameters is None or tuple(inspect.signature(method).parameters) == parameters
-
-
 def _wrap_loading(runner_class: type, proposer_class: type) -> bool:
     """Bind the runner when its model is loaded, in every class that has a way of its own to load one."""
     found = [one for one in _family(runner_class) if "load_model" in vars(one)]
     for one in found:
-        method = vars(one)["load_model"]
-        if not _is_ours(method):
-            setattr(one, "load_model", _marked(method, _binding(method, proposer_class)))  # noqa: B010
+        wrap(one, "load_model", None, partial(_binding, proposer_class))
     return bool(found)
 
 
@@ -130,7 +108,7 @@ def _family(runner_class: type) -> Iterator[type]:
         yield from _family(one)
 
 
-def _binding(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+def _binding(proposer_class: type, method: Method) -> Method:
     def load_model(self: Any, *args: Any, **kwargs: Any) -> Any:
         drafter = getattr(self, "drafter", None)
         if isinstance(drafter, proposer_class):
@@ -140,7 +118,7 @@ def _binding(method: Callable[..., Any], proposer_class: type) -> Callable[..., 
     return load_model
 
 
-def _wrap_execute(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+def _wrap_execute(proposer_class: type, method: Method) -> Method:
     def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         drafter = getattr(self, "drafter", None)
         if isinstance(drafter, proposer_class):
@@ -150,7 +128,7 @@ def _wrap_execute(method: Callable[..., Any], proposer_class: type) -> Callable[
     return execute_model
 
 
-def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+def _wrap_propose(proposer_class: type, method: Method) -> Method:
     def propose_draft_token_ids(self: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self.drafter, proposer_class):
             self.drafter.begin(self, *args, **kwargs)  # type: ignore[attr-defined]
@@ -159,7 +137,7 @@ def _wrap_propose(method: Callable[..., Any], proposer_class: type) -> Callable[
     return propose_draft_token_ids
 
 
-def _wrap_metadata(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+def _wrap_metadata(proposer_class: type, method: Method) -> Method:
     def _calc_spec_decode_metadata(
         self: Any, num_draft_tokens: Any, cu_num_scheduled_tokens: Any
     ) -> Any:
@@ -172,7 +150,7 @@ def _wrap_metadata(method: Callable[..., Any], proposer_class: type) -> Callable
     return _calc_spec_decode_metadata
 
 
-def _wrap_sample(method: Callable[..., Any], proposer_class: type) -> Callable[..., Any]:
+def _wrap_sample(proposer_class: type, method: Method) -> Method:
     def _sample(self: Any, logits: Any, spec_decode_metadata: Any) -> Any:
         drafter = getattr(self, "drafter", None)
         if isinstance(drafter, proposer_class):
@@ -183,13 +161,3 @@ def _wrap_sample(method: Callable[..., Any], proposer_class: type) -> Callable[.
         return method(self, logits, spec_decode_metadata)
 
     return _sample
-
-
-def _marked(method: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    wrapped = functools.wraps(method)(wrapped)
-    wrapped.is_smoldiff = True  # type: ignore[attr-defined]
-    return wrapped
-
-
-def _is_ours(method: object) -> bool:
-    return bool(getattr(method, "is_smoldiff", False))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from packaging.specifiers import SpecifierSet
-
-from smoldiff_integrations.vllm import SUPPORTED
+from smoldiff_integrations.vllm import SUPPORTED, is_supported
 
 PARSER = "smoldiff"
 log = logging.getLogger("vllm.smoldiff")
@@ -26,7 +24,7 @@ def register() -> None:
         from smoldiff_integrations.vllm.config import adapt
         from smoldiff_integrations.vllm.metrics import show_metrics
 
-        if not SpecifierSet(SUPPORTED).contains(vllm.__version__, prereleases=True):
+        if not is_supported(vllm.__version__):
             log.warning(
                 "smoldiff was made for vLLM %s; with %s it may draft less or nothing",
                 SUPPORTED,

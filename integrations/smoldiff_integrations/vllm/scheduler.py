@@ -9,8 +9,6 @@ vLLM names this class in its configuration, see `config`. Read in vLLM 0.26 and 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -18,6 +16,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine.core import EngineCore
 
 from smoldiff_integrations.vllm.schema import is_schema
+from smoldiff_integrations.vllm.wrapping import Method, wrap
 
 
 class DraftScheduler(AsyncScheduler):
@@ -70,13 +69,10 @@ class DraftScheduler(AsyncScheduler):
 
 def follow(engine_class: type[EngineCore]) -> None:
     """Let engines of the class turn as their scheduler wants, once."""
-    method = engine_class.step_with_batch_queue
-    if not hasattr(method, "is_smoldiff"):
-        engine_class.step_with_batch_queue = _turning(method)
+    wrap(engine_class, "step_with_batch_queue", ("self",), _turning)
 
 
-def _turning(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    @functools.wraps(method)
+def _turning(method: Method) -> Method:
     def step_with_batch_queue(self: Any) -> Any:
         scheduler = self.scheduler
         if not isinstance(scheduler, DraftScheduler):
@@ -85,26 +81,18 @@ def _turning(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if is_ahead != scheduler.is_ahead and self.batch_queue:
             return _finished(self, scheduler, method)
         scheduler.turn(is_ahead)
-        return method(self) if is_ahead else _step(self)
+        self.async_scheduling = (
+            is_ahead  # whether vLLM's `post_step` leaves the drafts to the worker
+        )
+        return method(self) if is_ahead else self.step()
 
-    step_with_batch_queue.is_smoldiff = True  # type: ignore[attr-defined]
     return step_with_batch_queue
 
 
-def _finished(engine: Any, scheduler: DraftScheduler, method: Callable[[Any], Any]) -> Any:
+def _finished(engine: Any, scheduler: DraftScheduler, method: Method) -> Any:
     """The result of the step longest under way; nothing new begins."""
     scheduler.is_held = True
     try:
         return method(engine)
     finally:
         scheduler.is_held = False
-
-
-def _step(engine: Any) -> Any:
-    """One step, and the drafts for the next one."""
-    outputs, is_executed = engine.step()
-    if is_executed:
-        drafts = engine.model_executor.take_draft_token_ids()
-        if drafts is not None:
-            engine.scheduler.update_draft_token_ids(drafts)
-    return outputs, is_executed

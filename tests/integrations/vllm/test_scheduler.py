@@ -15,7 +15,7 @@ class Engine:
 
     def __init__(self, scheduler):
         self.scheduler, self.batch_queue, self.did = scheduler, deque(), []
-        self.model_executor = SimpleNamespace(take_draft_token_ids=lambda: "drafts")
+        self.async_scheduling = True
 
     def step(self):
         self.did.append("step")
@@ -29,6 +29,15 @@ class Engine:
             self.did.append("finish")
             self.batch_queue.pop()
         return {}, True
+
+    def post_step(self, model_executed):
+        if not self.async_scheduling and model_executed:
+            self.scheduler.update_draft_token_ids("drafts")
+
+    def go_on(self):
+        """As vLLM's loop does."""
+        _, is_executed = self.step_with_batch_queue()
+        self.post_step(is_executed)
 
 
 class Ahead(DraftScheduler):
@@ -66,17 +75,17 @@ def add_one_with_schema(scheduler):
 
 def test_without_a_schema_it_runs_ahead(engine):
     for _ in range(2):
-        engine.step_with_batch_queue()
+        engine.go_on()
     assert engine.did == ["begin", "begin"]
     assert engine.scheduler.prev_step_scheduled_req_ids == {"a"}
     assert not engine.scheduler.drafts
 
 
 def test_before_it_turns_it_finishes_what_is_under_way(engine):
-    engine.step_with_batch_queue()
+    engine.go_on()
     add_one_with_schema(engine.scheduler)
     for _ in range(3):
-        engine.step_with_batch_queue()
+        engine.go_on()
     assert engine.did == ["begin", "finish", "step", "step"]
     assert engine.scheduler.drafts == ["drafts", "drafts"]
     assert not engine.scheduler.prev_step_scheduled_req_ids  # the worker is told all tokens
@@ -85,13 +94,13 @@ def test_before_it_turns_it_finishes_what_is_under_way(engine):
 
 def test_when_the_last_with_a_schema_is_done_it_runs_ahead_again(engine):
     add_one_with_schema(engine.scheduler)
-    engine.step_with_batch_queue()
+    engine.go_on()
     del engine.scheduler.requests["b"]
-    engine.step_with_batch_queue()
+    engine.go_on()
     assert engine.did == ["step", "begin"]
 
 
 def test_another_scheduler_keeps_vllms_way(engine):
     engine.scheduler = SimpleNamespace(has_requests=lambda: True)
-    engine.step_with_batch_queue()
+    engine.go_on()
     assert engine.did == ["begin"]
