@@ -4,28 +4,17 @@ import json
 import sys
 
 import torch
-from vllm import LLM, SamplingParams
+from small_engine import SCHEMA, prompts_of, small_engine
+from vllm import SamplingParams
 from vllm.sampling_params import StructuredOutputsParams
 
-from smoldiff.decode.model import NANO_PATH, load_tokenizer
 from smoldiff_integrations.vllm.batch import BatchDrafts, RequestDrafts
-from smoldiff_integrations.vllm.serve import STRUCTURED_OUTPUTS, speculative_config
+from smoldiff_integrations.vllm.serve import speculative_config
 
 LONG = "The list of guests: " + ", ".join(f"guest {i} from town {i * 7}" for i in range(52)) + ". "
 QUESTIONS = [
     LONG + f"Reserve a table at Nopa in Oakland at {hour}:30 for two" for hour in range(12, 20)
 ]
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "city": {"type": "string", "maxLength": 20},
-        "hour": {"type": "integer", "minimum": 0, "maximum": 23},
-        "meal": {"enum": ["lunch", "dinner"]},
-        "note": {"type": "string", "maxLength": 60},
-    },
-    "required": ["city", "hour", "meal", "note"],
-    "additionalProperties": False,
-}
 
 
 def main(path: str) -> None:
@@ -53,30 +42,16 @@ def main(path: str) -> None:
     opened = BatchDrafts._open
     RequestDrafts.see, BatchDrafts._draft = seeing, drafting
     BatchDrafts._open = opening
-    llm = LLM(
-        model=str(NANO_PATH),
-        dtype="float32",
-        enforce_eager=True,
-        distributed_executor_backend="uni",
+    llm = small_engine(
         max_model_len=768,
-        max_num_seqs=4,
         max_num_batched_tokens=384,  # prompts are read in parts
         num_gpu_blocks_override=8,  # and requests preempted
-        disable_log_stats=False,
-        structured_outputs_config=STRUCTURED_OUTPUTS,
         speculative_config=speculative_config(),
     )
-    tokenizer = load_tokenizer()
-    prompts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=False
-        )
-        for question in QUESTIONS
-    ]
     params = SamplingParams(
         temperature=0, max_tokens=120, structured_outputs=StructuredOutputsParams(json=SCHEMA)
     )
-    outputs = llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
+    outputs = llm.generate(prompts_of(QUESTIONS), params, use_tqdm=False)
     counted["cached prompt tokens"] = sum(one.num_cached_tokens or 0 for one in outputs)
     metrics = {one.name: getattr(one, "value", 0) for one in llm.get_metrics()}
     counted["preempted"] = metrics["vllm:num_preemptions"]

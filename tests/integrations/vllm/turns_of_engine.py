@@ -9,13 +9,12 @@ from collections import Counter
 from contextlib import nullcontext
 
 import torch
-from states_of_engine import SCHEMA
-from vllm import LLM, SamplingParams
+from small_engine import SCHEMA, prompts_of, small_engine
+from vllm import SamplingParams
 from vllm.sampling_params import StructuredOutputsParams
 
-from smoldiff.decode.model import NANO_PATH, load_tokenizer
 from smoldiff_integrations.vllm import config
-from smoldiff_integrations.vllm.serve import STRUCTURED_OUTPUTS, speculative_config
+from smoldiff_integrations.vllm.serve import speculative_config
 
 TEXT = {
     "greedy": {"temperature": 0, "max_tokens": 60},
@@ -55,29 +54,24 @@ def main(way: str, path: str) -> None:
     if way == "turning":
         ready_for_streams()
         config.can_turn = lambda _: config.has_known_parts()
-    llm = LLM(
-        model=str(NANO_PATH),
-        dtype="float32",
-        enforce_eager=True,
-        distributed_executor_backend="uni",
+    llm = small_engine(
         max_model_len=384,
-        max_num_seqs=4,  # requests wait, and leave the batch in between
         max_num_batched_tokens=256,
-        num_gpu_blocks_override=6,  # and are preempted
-        disable_log_stats=False,
-        structured_outputs_config=STRUCTURED_OUTPUTS,
+        num_gpu_blocks_override=6,  # requests are preempted
         **options,
     )
     engine = llm.llm_engine
     if way == "turning":
         count_turns(engine.engine_core.engine_core, counted)
-    tokenizer = load_tokenizer()
     answers = {}
+    prompts = prompts_of(
+        f"Where shall {i + 2} of us have dinner in Oakland at {i}:30?" for i in range(len(ARRIVALS))
+    )
     pending, at = [*enumerate(ARRIVALS)], 0
     while pending or engine.has_unfinished_requests():
         while pending and pending[0][1][0] <= at:
             i, (_, kind) = pending.pop(0)
-            engine.add_request(f"{i}-{kind}", *request(tokenizer, i, kind))
+            engine.add_request(f"{i}-{kind}", prompts[i], params_of(kind))
         for output in engine.step():
             one = output.outputs[0]
             if output.request_id.endswith("aborted"):
@@ -95,24 +89,14 @@ def main(way: str, path: str) -> None:
         json.dump({"answers": answers, "counted": counted}, file)
 
 
-def request(tokenizer, i, kind):
-    ids = tokenizer.apply_chat_template(
-        [
-            {
-                "role": "user",
-                "content": f"Where shall {i + 2} of us have dinner in Oakland at {i}:30?",
-            }
-        ],
-        add_generation_prompt=True,
-        return_dict=False,
-    )
+def params_of(kind):
     given = TEXT.get(kind, TEXT["greedy"])
     if kind == "choice":
         options = StructuredOutputsParams(choice=["lunch", "dinner"])
         given = {"temperature": 0, "structured_outputs": options}
     if kind == "json":
         given = {**JSON, "structured_outputs": StructuredOutputsParams(json=SCHEMA)}
-    return {"prompt_token_ids": ids}, SamplingParams(**given)
+    return SamplingParams(**given)
 
 
 def count_turns(engine, counted):
