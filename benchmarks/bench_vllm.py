@@ -4,7 +4,8 @@
         --dtype float32 --max-model-len 2048
 
 What stands behind `--` goes to both servers. Without --data the requests kept in serving/requests.jsonl are sent. Each
-server answers every request once before it is measured. `--older-runner` adds servers without drafts as vLLM runs where
+server answers every request once before it is measured. `--together` starts all servers first and asks them in turn, on a
+machine that has memory for all. `--older-runner` adds servers without drafts as vLLM runs where
 drafts are on: with the older of its two model runners, and with that one step after the other. `--ask` says what is asked
 for: calls, text (the same questions without their tools: nothing is drafted), or both in turn, half of them each. The table
 goes to stderr; JSON lines, one a system, question and concurrency, to --out or stdout.
@@ -19,7 +20,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +33,13 @@ from calls.conditions import commit, device_name, installed
 from calls.data import read_examples, sample
 from rich.console import Console
 from rich.table import Table
-from serving.asking import Answer, ask, kept_requests, requests_of, without_schema
+from serving.asking import Answer, ask, is_free, kept_requests, requests_of, without_schema
 from serving.recorded import FORCING, RECORDED, oracle_config, write_answers
 from serving.server import (
     STEPS,
     Server,
     serving,
+    serving_together,
     split_flags,
     stop_when_terminated,
     with_drafts,
@@ -58,6 +60,7 @@ COLUMNS = (
     ("p50 ms", "p50_ms", ".0f"),
     ("p95 ms", "p95_ms", ".0f"),
     ("ms a token", "token_ms", ".2f"),
+    ("of text", "text_token_ms", ".2f"),
     ("calls/s", "calls_per_s", ".2f"),
     ("steps a call", "steps_per_call", ".2f"),
     ("tokens a call", "tokens_per_call", ".1f"),
@@ -73,6 +76,8 @@ class Measured:
     times_ms: list[float] = field(default_factory=list)
     token_ms: list[float] = field(default_factory=list)
     """Of each call, over its tokens."""
+    text_token_ms: list[float] = field(default_factory=list)
+    """The same of those that were free to be answered in text."""
     seconds: float = 0.0
     steps: float = 0.0
     drafted: float = 0.0
@@ -90,6 +95,7 @@ class Measured:
             "p50_ms": cuts[9],
             "p95_ms": cuts[18],
             "token_ms": median(self.token_ms),
+            "text_token_ms": median(self.text_token_ms) if self.text_token_ms else None,
             "calls_per_s": num / self.seconds,
             "steps_per_call": self.steps / num,
             "tokens_per_call": self.num_tokens / num,
@@ -113,25 +119,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.shape:
             args.model = str(write_model(SHAPES[args.shape], Path(folder, args.shape)))
-        for turn in range(args.rounds):
-            for system, (command, own) in commands(args).items():
-                log = Path(args.logs or folder, f"{turn}-{re.sub(r'[^a-z]+', '-', system)}.log")
-                with serving(command, log, {**environment(args.recorded), **own}) as server:
-                    console.print(f"round {turn + 1}: {system}")
-                    client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
-                    if args.record and not turn and not found:
-                        record(client, args.model, requests, args.record)
-                    for kind, own_requests in asked.items():
-                        most = max(args.concurrency)
-                        send(client, server, args.model, own_requests, most, Measured())
-                        for num in args.concurrency:
-                            one = found.setdefault((system, kind, num), Measured())
-                            send(client, server, args.model, own_requests, num, one)
-                if args.out:  # what was measured is kept if a later server does not start
-                    write_lines(json_lines(rows(found, args)), args.out)
+        for round_idx, system, server in running(args, Path(args.logs or folder)):
+            console.print(f"round {round_idx + 1}: {system}")
+            client = openai.OpenAI(base_url=server.base_url, api_key="none", timeout=600)
+            if args.record and not found:
+                record(client, args.model, requests, args.record)
+            for kind, own_requests in asked.items():
+                send(client, server, args.model, own_requests, max(args.concurrency), Measured())
+                for num in args.concurrency:
+                    one = found.setdefault((system, kind, num), Measured())
+                    send(client, server, args.model, own_requests, num, one)
+            if args.out:  # what was measured is kept if a later server does not start
+                write_lines(json_lines(rows(found, args)), args.out)
     console.print(table(found))
     if not args.out:
         write_lines(json_lines(rows(found, args)), None)
+
+
+def running(args: argparse.Namespace, logs: Path) -> Iterator[tuple[int, str, Server]]:
+    """(round, system, its server) in turn."""
+    started = {
+        system: (command, logs / f"{re.sub(r'[^a-z]+', '-', system)}.log", own)
+        for system, (command, own) in commands(args).items()
+    }
+    if args.together:
+        with serving_together(started.values()) as servers:
+            for i in range(args.rounds):
+                for system, server in zip(started, servers, strict=True):
+                    yield i, system, server
+        return
+    for i in range(args.rounds):
+        for system, (command, log, own) in started.items():
+            with serving(command, log.with_name(f"{i}-{log.name}"), own) as server:
+                yield i, system, server
 
 
 def requests_for(kind: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -172,6 +192,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     add("--concurrency", type=counts, default=[1, 4, 16])
     add("--drafters", type=split, default=["default"], help="default, or as `drafter` of a call")
     add("--rounds", type=int, default=2)
+    add("--together", action="store_true", help="all servers run at once")
     add("--older-runner", action="store_true", help="servers without drafts, run as with drafts")
     add("--ask", type=split, default=["calls"], help=f"of {', '.join(KINDS)}")
     add("--record", type=Path, help="write the answers of the server without drafts here")
@@ -193,16 +214,18 @@ def commands(args: argparse.Namespace) -> dict[str, tuple[list[str], dict[str, s
     """The servers by system: command, and what its environment has more."""
     flags = [*args.flags, *(FORCING if args.recorded else ())]
     plain = without_drafts(args.model, *flags)
-    found = {WITHOUT_DRAFTS: (plain, dict[str, str]())}
+    common = environment(args.recorded)
+    found = {WITHOUT_DRAFTS: (plain, common)}
     if args.older_runner:
-        found[f"{WITHOUT_DRAFTS}, older runner"] = plain, OLDER_RUNNER
-        found["the same, synchronous"] = [*plain, SYNCHRONOUS], OLDER_RUNNER
+        older = {**common, **OLDER_RUNNER}
+        found[f"{WITHOUT_DRAFTS}, older runner"] = plain, older
+        found["the same, synchronous"] = [*plain, SYNCHRONOUS], older
     for name in args.drafters:
         if name == "oracle":
             command = without_drafts(args.model, "--speculative-config", oracle_config(), *flags)
         else:
             command = with_drafts(args.model, *drafter_flags(name), *flags)
-        found[f"drafts: {name}"] = command, {}
+        found[f"drafts: {name}"] = command, common
     return found
 
 
@@ -254,6 +277,8 @@ def send(
     for request, (answer, ms) in zip(requests, answered, strict=True):
         into.times_ms.append(ms)
         into.token_ms.append(ms / max(answer.num_tokens, 1))
+        if is_free(request):
+            into.text_token_ms.append(into.token_ms[-1])
         into.num_tokens += answer.num_tokens
         into.answers[request["name"]] = answer
 
@@ -289,7 +314,7 @@ def table(found: dict[Key, Measured]) -> Table:
     for (system, kind, num), one in found.items():
         row = one.row()
         same = same_pct(found[WITHOUT_DRAFTS, kind, num], one)
-        cells = [format(row[key], spec) for _, key, spec in COLUMNS]
+        cells = ["" if row[key] is None else format(row[key], spec) for _, key, spec in COLUMNS]
         made.add_row(system, kind, str(num), *cells, f"{same:.0f}")
     return made
 

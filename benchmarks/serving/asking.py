@@ -30,9 +30,17 @@ def requests_of(examples: Sequence[Example]) -> list[dict[str, Any]]:
     ]
 
 
+FREE = {"name", "messages"}
+"""Of a request that is free to be answered in text."""
+
+
 def without_schema(request: Mapping[str, Any]) -> dict[str, Any]:
     """The same question, free to be answered in text."""
-    return {k: v for k, v in request.items() if k in ("name", "messages")}
+    return {k: v for k, v in request.items() if k in FREE}
+
+
+def is_free(request: Mapping[str, Any]) -> bool:
+    return request.keys() <= FREE
 
 
 def openai_message(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,21 +97,27 @@ def serving(
 
     Raises RuntimeError with the log's end where it does not start.
     """
-    port = free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **ENVIRONMENT, **(environment or {})},
-            start_new_session=True,
-        )
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    server = _launch(command, log, environment or {})
     try:
         _wait(server)
         yield server
     finally:
-        stop(process)
+        stop(server.process)
+
+
+@contextmanager
+def serving_together(
+    starts: Iterable[tuple[Sequence[str], Path, Mapping[str, str]]],
+) -> Iterator[list[Server]]:
+    """The same of several commands, which start side by side."""
+    with ExitStack() as stack:
+        servers = []
+        for command, log, environment in starts:
+            servers.append(_launch(command, log, environment))
+            stack.callback(stop, servers[-1].process)
+        for server in servers:
+            _wait(server)
+        yield servers
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -124,6 +130,19 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def stop_when_terminated() -> None:
     """Let SIGTERM end this process as an error does, so that its servers end with it."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def _launch(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Server:
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **ENVIRONMENT, **environment},
+            start_new_session=True,
+        )
+    return Server(f"http://127.0.0.1:{port}", process, log)
 
 
 def free_port() -> int:
