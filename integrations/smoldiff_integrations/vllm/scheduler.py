@@ -52,10 +52,17 @@ class DraftScheduler(AsyncScheduler):
             # The worker is told all tokens of requests that were not in the last step: it must be of all.
             self.prev_step_scheduled_req_ids.clear()
 
+    def schedule(self, *args: Any, **kwargs: Any) -> Any:
+        # vLLM widens a request that needs one token to a draft of full length, for graphs of drafts of full length.
+        num, self.num_spec_tokens = self.num_spec_tokens, 0
+        try:
+            return super().schedule(*args, **kwargs)
+        finally:
+            self.num_spec_tokens = num
+
     def _update_after_schedule(self, scheduler_output: Any) -> None:
         scheduler_output.is_ahead = self.is_ahead
         if self.is_ahead:
-            scheduler_output.num_spec_tokens_to_schedule = 0
             super()._update_after_schedule(scheduler_output)
         else:
             Scheduler._update_after_schedule(self, scheduler_output)

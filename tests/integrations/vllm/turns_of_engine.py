@@ -29,8 +29,10 @@ ARRIVALS = [
     (0, "greedy"), (0, "seeded"), (3, "penalised"), (5, "long"), (6, "long"), (7, "long"), (9, "json"), (11, "short"),
     (14, "logprobs"), (15, "choice"), (40, "greedy"), (41, "short"),
     (300, "long"), (302, "choice"), (304, "json"), (305, "aborted"), (306, "penalised"),
+    (600, "long"), (601, "cached"), (620, "cached"), (640, "json"), (645, "cached"),
 ]  # fmt: skip
 """(engine step, kind of request)."""
+BLOCK_SIZE = 32
 
 
 class Stream:
@@ -57,7 +59,8 @@ def main(way: str, path: str) -> None:
     llm = small_engine(
         max_model_len=384,
         max_num_batched_tokens=256,
-        num_gpu_blocks_override=6,  # requests are preempted
+        block_size=BLOCK_SIZE,
+        num_gpu_blocks_override=448 // BLOCK_SIZE,  # requests are preempted
         **options,
     )
     engine = llm.llm_engine
@@ -67,6 +70,11 @@ def main(way: str, path: str) -> None:
     prompts = prompts_of(
         f"Where shall {i + 2} of us have dinner in Oakland at {i}:30?" for i in range(len(ARRIVALS))
     )
+    for prompt, (_, kind) in zip(prompts, ARRIVALS, strict=True):
+        if kind == "cached":  # all but one token of the second and third are in the cache
+            prompt["prompt_token_ids"] = [
+                t for one in prompts for t in one["prompt_token_ids"]
+            ][: BLOCK_SIZE + 1]
     pending, at = [*enumerate(ARRIVALS)], 0
     while pending or engine.has_unfinished_requests():
         while pending and pending[0][1][0] <= at:
