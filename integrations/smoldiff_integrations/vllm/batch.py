@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smoldiff.decode.drafters import NUM_CANDIDATES
 from smoldiff.decode.graphed import Drafts
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_integrations.vllm.context import Row, Step, block_size_of, table_for
 from smoldiff_integrations.vllm.counters import Counters
-from smoldiff_integrations.vllm.drafting import Candidates, RequestDrafts
+from smoldiff_integrations.vllm.drafting import RequestDrafts
 from smoldiff_integrations.vllm.features import FeatureTable
 from smoldiff_integrations.vllm.head import ReadyHead
 from smoldiff_integrations.vllm.load import Load, fitting
@@ -185,11 +184,8 @@ class BatchDrafts:
         if drafts.has_head and not self._see(runner, drafts, row, step):
             self.counters.add("fallbacks", reason="states")
             drafts.drop_head()
-        if row.drafted and step.logits_RV is not None:
-            stop = row.first_logit + len(row.drafted)
-            logits_TV = step.logits_RV[row.first_logit : stop]
-            candidates = Candidates(row.drafted, logits_TV, NUM_CANDIDATES)
-            drafts.learn(row.drafted, num_accepted, candidates)
+        if row.candidates is not None:
+            drafts.learn(row.drafted, num_accepted, row.candidates)
 
     def _account(
         self, drafts: RequestDrafts, num_drafted: int, num_accepted: int, num_rows: int

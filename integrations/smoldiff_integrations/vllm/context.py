@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from smoldiff.decode.drafters import NUM_CANDIDATES
+from smoldiff_integrations.vllm.candidates import Candidates, Ranking
 from smoldiff_integrations.vllm.features import FeatureTable, slots_of
 
 # Shapes: N tokens of the step, S states of a token, R rows of logits, V vocabulary.
@@ -26,8 +28,8 @@ class Row:
     """Tokens that this step gave; 0 while the prompt is still read."""
     drafted: Sequence[int]
     """Draft tokens that this step verified: the proposed ones as far as the grammar took them."""
-    first_logit: int
-    """Where the row's logits begin, one for each drafted token and one more."""
+    candidates: Candidates | None
+    """What the model would have said at those; None of none."""
 
     @property
     def sampling_params(self) -> Any:
@@ -91,18 +93,30 @@ class Step:
     ) -> Iterator[Row | None]:
         """The batch's requests in its order; None for one without token ids, and for those named in `without`."""
         drafts = self.scheduler_output.scheduled_spec_decode_tokens
+        ranking = self._ranking(runner, drafts)
         first_logit = 0
         for i, (request_id, new) in enumerate(
             zip(runner.input_batch.req_ids, sampled, strict=False)
         ):
             drafted = drafts.get(request_id) or ()
+            candidates = None
+            if drafted and ranking is not None:
+                candidates = ranking.of(first_logit, first_logit + len(drafted))
+            first_logit += len(drafted) + 1
             if request_id in without:
                 yield None
             else:
                 state = runner.requests[request_id]
                 has_ids = state.prompt_token_ids is not None and state.sampling_params is not None
-                yield Row(i, request_id, state, len(new), drafted, first_logit) if has_ids else None
-            first_logit += len(drafted) + 1
+                yield Row(i, request_id, state, len(new), drafted, candidates) if has_ids else None
+
+    def _ranking(self, runner: Any, drafts: Mapping[str, Sequence[int]]) -> Ranking | None:
+        if self.logits_RV is None:
+            return None
+        drafted: list[int | None] = []
+        for request_id in runner.input_batch.req_ids:
+            drafted += [*drafts.get(request_id, ()), None]
+        return Ranking(self.logits_RV, drafted, NUM_CANDIDATES)
 
     def states_at(
         self, table: FeatureTable, row: Row, block_size: int, start: int, stop: int

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 from torch import Tensor
 
@@ -161,7 +159,9 @@ class RequestDrafts:
         """Only so many tokens of the last draft are verified."""
         self._draft = cut_draft(self._draft, num_tokens)
 
-    def learn(self, drafted: Sequence[int], num_accepted: int, candidates: Candidates) -> None:
+    def learn(
+        self, drafted: Sequence[int], num_accepted: int, candidates: Sequence[Sequence[int]]
+    ) -> None:
         """Take in a pass that verified the first tokens of the last draft and found `num_accepted` of them right."""
         num_verified = min(len(drafted), len(self._draft.ids))
         draft = cut_draft(self._draft, num_verified)
@@ -205,38 +205,3 @@ def _reads(scaffold: object, text: str) -> bool:
     except NotAPrefix:
         return False
     return True
-
-
-class Candidates(Sequence[Sequence[int]]):
-    """The best tokens, best first, at each position of a draft; ranked only where the draft is not the best.
-
-    Nothing is computed before the first is asked for: of a draft that is right as a whole none is.
-    """
-
-    def __init__(self, drafted: Sequence[int], logits_TV: Tensor, num_best: int) -> None:
-        self._drafted, self._logits_TV, self._num_best = drafted, logits_TV, num_best
-
-    @functools.cached_property
-    def _best(self) -> list[int]:
-        best: list[int] = self._logits_TV.argmax(-1).tolist()
-        return best
-
-    def __len__(self) -> int:
-        return len(self._drafted)
-
-    @overload
-    def __getitem__(self, t: int) -> Sequence[int]: ...
-
-    @overload
-    def __getitem__(self, t: slice) -> Sequence[Sequence[int]]: ...
-
-    def __getitem__(self, t: int | slice) -> Sequence[int] | Sequence[Sequence[int]]:
-        if isinstance(t, slice):
-            return [self[i] for i in range(*t.indices(len(self)))]
-        if self._best[t] == self._drafted[t]:
-            return (self._best[t],)
-        best: list[int] = self._logits_TV[t].topk(self._num_best).indices.tolist()
-        return best
-
-    def __iter__(self) -> Iterator[Sequence[int]]:
-        return (self[t] for t in range(len(self)))

@@ -10,7 +10,8 @@ from smoldiff.decode.drafters import NUM_CANDIDATES, parse_drafter
 from smoldiff.decode.model import load_tokenizer
 from smoldiff.scaffold.style import COMPACT, SPACED
 from smoldiff.template.vocabulary import Vocabulary
-from smoldiff_integrations.vllm.drafting import Candidates, RequestDrafts
+from smoldiff_integrations.vllm.candidates import Ranking
+from smoldiff_integrations.vllm.drafting import RequestDrafts
 from smoldiff_integrations.vllm.schema import constraint_of
 
 SCHEMA = {
@@ -39,6 +40,10 @@ def drafts_for(vocabulary, drafter, styles=(SPACED, COMPACT)):
     return RequestDrafts(constraint, vocabulary, parse_drafter(drafter), vocabulary.encode(PROMPT))
 
 
+def candidates_of(drafted, logits_TV):
+    return Ranking(logits_TV, drafted, NUM_CANDIDATES).of(0, len(drafted))
+
+
 def num_passes(vocabulary, drafts, text, eos_id=2):
     """Passes until `text` is written by a model that says nothing else, as vLLM would verify it."""
     answer = [*vocabulary.encode(text), eos_id]
@@ -53,7 +58,7 @@ def num_passes(vocabulary, drafts, text, eos_id=2):
         # Behind the first error the model says what fits its own answer: one token further each time.
         for t in range(len(drafted)):
             said[t, rest[min(t, len(rest) - 1)]] = 1.0
-        drafts.learn(drafted, len(new) - 1, Candidates(drafted, said, NUM_CANDIDATES))
+        drafts.learn(drafted, len(new) - 1, candidates_of(drafted, said))
         written = written + new
     assert written == answer
     return passes
@@ -100,12 +105,5 @@ def test_a_pass_over_other_tokens_teaches_nothing(vocabulary):
     drafts = drafts_for(vocabulary, "parallel")
     drafted = drafts.propose(vocabulary.encode('{"'), 64, None)
     other = [0] * len(drafted)
-    drafts.learn(other, 0, Candidates(other, torch.zeros(len(other), len(vocabulary)), 8))
+    drafts.learn(other, 0, candidates_of(other, torch.zeros(len(other), len(vocabulary))))
     assert not drafts.drafter.guesses
-
-
-def test_candidates_are_ranked_where_the_draft_is_not_the_best():
-    logits_TV = torch.tensor([[0.0, 3.0, 1.0, 2.0], [9.0, 0.0, 1.0, 2.0]])
-    found = Candidates([1, 1], logits_TV, 3)
-    assert list(found) == [(1,), [0, 3, 2]]
-    assert len(found) == 2

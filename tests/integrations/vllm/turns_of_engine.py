@@ -72,9 +72,9 @@ def main(way: str, path: str) -> None:
     )
     for prompt, (_, kind) in zip(prompts, ARRIVALS, strict=True):
         if kind == "cached":  # all but one token of the second and third are in the cache
-            prompt["prompt_token_ids"] = [
-                t for one in prompts for t in one["prompt_token_ids"]
-            ][: BLOCK_SIZE + 1]
+            prompt["prompt_token_ids"] = [t for one in prompts for t in one["prompt_token_ids"]][
+                : BLOCK_SIZE + 1
+            ]
     pending, at = [*enumerate(ARRIVALS)], 0
     while pending or engine.has_unfinished_requests():
         while pending and pending[0][1][0] <= at:
