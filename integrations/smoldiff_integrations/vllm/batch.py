@@ -140,6 +140,10 @@ class BatchDrafts:
         self._requests[row.request_id] = drafts
         began = time.perf_counter()
         self._learn(runner, drafts, row, step, num_rows)
+        room, eos_id = self._room(row), _eos_id(row.sampling_params)
+        if not room or (eos_id is not None and row.last == eos_id):  # it is whole
+            drafts.rest()
+            return []
         if drafts.has_head and not self._pays(drafts, row, num_rows):
             self.counters.add("fallbacks", reason="load")
             drafts.drop_head()
@@ -148,7 +152,7 @@ class BatchDrafts:
             drafts.rest()
             return []
         num_cold = self._num_cold()
-        ids = drafts.propose(row.written, self._room(row), _eos_id(row.sampling_params))
+        ids = drafts.propose(row.written, room, eos_id)
         num_kept = self._load.length(drafts.labels(len(ids)), num_rows)
         if num_kept < len(ids):
             drafts.cut(num_kept)

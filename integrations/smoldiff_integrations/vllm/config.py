@@ -1,8 +1,9 @@
 """What vLLM's configuration becomes where it names our proposer; others stay as they are.
 
 vLLM gives asynchronous scheduling up where drafts come from a class of one's own: here it keeps it, with the scheduler of
-`scheduler`. And a step with drafts, or with a prompt beside them, has more tokens than vLLM captures graphs for, unless a
-server says otherwise.
+`scheduler`. And unless a server says otherwise, a step with drafts of any length, or with a prompt beside them, is one CUDA
+graph, where the attention back end can be captured so: vLLM's own graphs are of the parts between attentions, and of fewer
+tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from smoldiff_integrations.vllm.wrapping import Method, takes, wrap
 SCHEDULER = "smoldiff_integrations.vllm.scheduler.DraftScheduler"
 GRAPH_TOKENS = 1024
 """Of the largest step that a graph is captured for; vLLM's own limit is 512."""
+FULL_LEVEL = 2
+"""vLLM's optimization level from which on it captures whole steps."""
 log = logging.getLogger("vllm.smoldiff")
 
 
@@ -25,6 +28,8 @@ def adapt(config_class: type) -> None:
 
 
 def _adapting(method: Method) -> Method:
+    from vllm.config import CUDAGraphMode
+
     def __post_init__(self: Any, *args: Any, **kwargs: Any) -> Any:
         if getattr(self.speculative_config, "model", None) != PROPOSER:
             return method(self, *args, **kwargs)
@@ -32,31 +37,38 @@ def _adapting(method: Method) -> Method:
         if (graphs.max_cudagraph_capture_size, graphs.cudagraph_capture_sizes) == (None, None):
             largest = min(GRAPH_TOKENS, scheduling.max_num_batched_tokens)
             graphs.max_cudagraph_capture_size = largest
-        is_free = scheduling.async_scheduling is not False
-        is_free = is_free and scheduling.scheduler_cls in (None, SCHEDULER)
-        if is_free:  # vLLM refuses what was chosen here, or by a server's flag
-            scheduling.async_scheduling, scheduling.scheduler_cls = None, None
+        if graphs.cudagraph_mode is None and self.optimization_level >= FULL_LEVEL:
+            graphs.cudagraph_mode = CUDAGraphMode.FULL
+        is_own = scheduling.scheduler_cls in (None, SCHEDULER)
+        may_be_ahead = is_own and scheduling.async_scheduling is not False
+        if is_own:
+            scheduling.scheduler_cls = None
+        if may_be_ahead:  # vLLM refuses what was chosen here, or by a server's flag
+            scheduling.async_scheduling = None
         made = method(self, *args, **kwargs)
-        if is_free and can_turn(self):
-            scheduling.async_scheduling, scheduling.scheduler_cls = True, SCHEDULER
-            log.info("smoldiff: asynchronous scheduling while no request has a schema")
+        if is_own and is_known(self):
+            scheduling.scheduler_cls = SCHEDULER
+            if may_be_ahead and can_be_ahead(self):
+                scheduling.async_scheduling = True
+                log.info("smoldiff: asynchronous scheduling while no request has a schema")
         return made
 
     return __post_init__
 
 
-def can_turn(config: Any) -> bool:
-    """Whether vLLM would schedule asynchronously without drafts, and its parts are those that `scheduler` knows."""
+def is_known(config: Any) -> bool:
+    """Whether the engine is one that `scheduler` knows."""
+    parallel = config.parallel_config
+    return parallel.pipeline_parallel_size == parallel.data_parallel_size == 1 and has_known_parts()
+
+
+def can_be_ahead(config: Any) -> bool:
+    """Whether vLLM would schedule asynchronously without drafts."""
     from vllm.platforms import current_platform
     from vllm.v1.executor.abstract import Executor
 
-    parallel = config.parallel_config
-    return (
-        not current_platform.is_cpu()
-        and parallel.pipeline_parallel_size == parallel.data_parallel_size == 1
-        and Executor.get_class(config).supports_async_scheduling()
-        and has_known_parts()
-    )
+    executor = Executor.get_class(config)
+    return not current_platform.is_cpu() and executor.supports_async_scheduling()
 
 
 def has_known_parts() -> bool:
@@ -78,6 +90,6 @@ def has_known_parts() -> bool:
     )
     for owner, name, parameters in known:
         if not takes(owner, name, parameters):
-            log.warning("smoldiff: this vLLM has another %s; steps are not overlapped", name)
+            log.warning("smoldiff: this vLLM has another %s; it schedules in its own way", name)
             return False
     return True

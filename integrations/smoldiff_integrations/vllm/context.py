@@ -45,6 +45,12 @@ class Row:
         return len(self.state.output_token_ids)
 
     @property
+    def last(self) -> int | None:
+        """The token that the answer ends with so far."""
+        ids: Sequence[int] = self.state.output_token_ids
+        return ids[-1] if ids else None
+
+    @property
     def written(self) -> list[int]:
         """The answer's tokens, those of this step among them."""
         return list(self.state.output_token_ids)

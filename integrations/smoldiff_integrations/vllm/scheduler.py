@@ -15,6 +15,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine.core import EngineCore
 
+from smoldiff_integrations.vllm import grammar
 from smoldiff_integrations.vllm.schema import is_schema
 from smoldiff_integrations.vllm.wrapping import Method, wrap
 
@@ -22,18 +23,27 @@ from smoldiff_integrations.vllm.wrapping import Method, wrap
 class DraftScheduler(AsyncScheduler):
     """Schedules ahead while no request has a schema."""
 
+    num_spec_tokens: int
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.is_ahead = True
+        self.can_turn = bool(self.scheduler_config.async_scheduling)
+        """Whether it ever schedules ahead."""
+        self.is_ahead = self.can_turn
         self.is_held = False
         """Whether nothing new may be scheduled."""
         self._with_schema: set[str] = set()
+        self._fills_drafts = grammar.follow(self.structured_output_manager)
         follow(EngineCore)
 
     def add_request(self, request: Any, *args: Any, **kwargs: Any) -> None:
         super().add_request(request, *args, **kwargs)
         if is_schema(getattr(request.sampling_params, "structured_outputs", None)):
             self._with_schema.add(request.request_id)
+
+    def update_draft_token_ids(self, draft_token_ids: Any) -> None:
+        rest = grammar.take(self.requests, draft_token_ids) if self._fills_drafts else None
+        super().update_draft_token_ids(draft_token_ids if rest is None else rest)
 
     def has_requests(self) -> bool:
         return not self.is_held and super().has_requests()
@@ -54,14 +64,16 @@ class DraftScheduler(AsyncScheduler):
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         # vLLM widens a request that needs one token to a draft of full length, for graphs of drafts of full length.
-        num, self.num_spec_tokens = self.num_spec_tokens, 0
+        num = self.num_spec_tokens
+        self.num_spec_tokens = 0
         try:
             return super().schedule(*args, **kwargs)
         finally:
             self.num_spec_tokens = num
 
     def _update_after_schedule(self, scheduler_output: Any) -> None:
-        scheduler_output.is_ahead = self.is_ahead
+        if self.can_turn:
+            scheduler_output.is_ahead = self.is_ahead
         if self.is_ahead:
             super()._update_after_schedule(scheduler_output)
         else:
@@ -82,15 +94,14 @@ def follow(engine_class: type[EngineCore]) -> None:
 def _turning(method: Method) -> Method:
     def step_with_batch_queue(self: Any) -> Any:
         scheduler = self.scheduler
-        if not isinstance(scheduler, DraftScheduler):
+        if not isinstance(scheduler, DraftScheduler) or not scheduler.can_turn:
             return method(self)
         is_ahead = not scheduler.wants_drafts
         if is_ahead != scheduler.is_ahead and self.batch_queue:
             return _finished(self, scheduler, method)
         scheduler.turn(is_ahead)
-        self.async_scheduling = (
-            is_ahead  # whether vLLM's `post_step` leaves the drafts to the worker
-        )
+        # whether vLLM's `post_step` leaves the drafts to the worker
+        self.async_scheduling = is_ahead
         return method(self) if is_ahead else self.step()
 
     return step_with_batch_queue
@@ -100,6 +111,7 @@ def _finished(engine: Any, scheduler: DraftScheduler, method: Method) -> Any:
     """The result of the step longest under way; nothing new begins."""
     scheduler.is_held = True
     try:
-        return method(engine)
+        outputs, _ = method(engine)
     finally:
         scheduler.is_held = False
+    return outputs, True  # vLLM sleeps behind a step that did nothing

@@ -13,6 +13,7 @@ from smoldiff_integrations.vllm import counters
 from smoldiff_integrations.vllm.batch import MAX_FAULTS, BatchDrafts
 from smoldiff_integrations.vllm.context import Step
 from smoldiff_integrations.vllm.counters import Counters
+from smoldiff_integrations.vllm.drafting import RequestDrafts
 
 SCHEMA = {
     "type": "object",
@@ -145,6 +146,18 @@ def test_a_draft_leaves_room_for_the_token_of_the_pass(batch, runner, vocabulary
     runner.add("a", SCHEMA, start, max_tokens=len(start) + 3)
     (draft,) = runner.step(batch)
     assert len(draft) == 2
+
+
+def test_of_a_whole_answer_nothing_is_drafted(batch, runner, vocabulary, monkeypatch):
+    runner.add("a", SCHEMA, vocabulary.encode('{"'))
+    assert runner.step(batch)[0]
+    monkeypatch.setattr(RequestDrafts, "propose", None)
+    runner.requests["a"].output_token_ids.append(2)
+    assert runner.step(batch) == [[]]
+    runner.requests["a"].sampling_params.max_tokens = 2
+    runner.requests["a"].output_token_ids[-1] = 5
+    assert runner.step(batch) == [[]]
+    assert not batch._num_faults
 
 
 def test_drafts_are_cut_to_what_a_graph_holds(batch, runner, vocabulary):

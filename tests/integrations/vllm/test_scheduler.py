@@ -42,7 +42,8 @@ class Engine:
 
 class Ahead(DraftScheduler):
     def __init__(self, requests):
-        self.is_ahead, self.is_held = True, False
+        self.can_turn = self.is_ahead = True
+        self.is_held = self._fills_drafts = False
         self.requests = requests
         self._with_schema = set()
         self.prev_step_scheduled_req_ids = {"a"}

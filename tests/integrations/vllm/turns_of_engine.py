@@ -55,7 +55,7 @@ def main(way: str, path: str) -> None:
         options["speculative_config"] = speculative_config()
     if way == "turning":
         ready_for_streams()
-        config.can_turn = lambda _: config.has_known_parts()
+        config.can_be_ahead = lambda _: True
     llm = small_engine(
         max_model_len=384,
         max_num_batched_tokens=256,
