@@ -1,9 +1,8 @@
 """What vLLM's configuration becomes where it names our proposer; others stay as they are.
 
 vLLM gives asynchronous scheduling up where drafts come from a class of one's own: here it keeps it, with the scheduler of
-`scheduler`. And unless a server says otherwise, a step with drafts of any length, or with a prompt beside them, is one CUDA
-graph, where the attention back end can be captured so: vLLM's own graphs are of the parts between attentions, and of fewer
-tokens.
+`scheduler`. And a step with drafts, or with a prompt beside them, has more tokens than vLLM captures graphs for, unless a
+server says otherwise.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from smoldiff_integrations.vllm.wrapping import Method, takes, wrap
 SCHEDULER = "smoldiff_integrations.vllm.scheduler.DraftScheduler"
 GRAPH_TOKENS = 1024
 """Of the largest step that a graph is captured for; vLLM's own limit is 512."""
-FULL_LEVEL = 2
-"""vLLM's optimization level from which on it captures whole steps."""
 log = logging.getLogger("vllm.smoldiff")
 
 
@@ -28,8 +25,6 @@ def adapt(config_class: type) -> None:
 
 
 def _adapting(method: Method) -> Method:
-    from vllm.config import CUDAGraphMode
-
     def __post_init__(self: Any, *args: Any, **kwargs: Any) -> Any:
         if getattr(self.speculative_config, "model", None) != PROPOSER:
             return method(self, *args, **kwargs)
@@ -37,8 +32,6 @@ def _adapting(method: Method) -> Method:
         if (graphs.max_cudagraph_capture_size, graphs.cudagraph_capture_sizes) == (None, None):
             largest = min(GRAPH_TOKENS, scheduling.max_num_batched_tokens)
             graphs.max_cudagraph_capture_size = largest
-        if graphs.cudagraph_mode is None and self.optimization_level >= FULL_LEVEL:
-            graphs.cudagraph_mode = CUDAGraphMode.FULL
         is_own = scheduling.scheduler_cls in (None, SCHEDULER)
         may_be_ahead = is_own and scheduling.async_scheduling is not False
         if is_own:

@@ -11,21 +11,17 @@ from smoldiff_integrations.vllm.config import GRAPH_TOKENS, SCHEDULER, adapt
 @pytest.fixture
 def make(monkeypatch):
     """Make a configuration, as vLLM does: it decides what is not set, and refuses drafts of other classes ahead."""
-    pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
     monkeypatch.setattr(config, "is_known", lambda _: True)
     monkeypatch.setattr(config, "can_be_ahead", lambda _: True)
 
     class Config:
-        def __init__(
-            self, model, is_async=None, scheduler=None, sizes=None, batched=8192, mode=None, level=2
-        ):
-            self.optimization_level = level
+        def __init__(self, model, is_async=None, scheduler=None, sizes=None, batched=8192):
             self.speculative_config = None if model is None else SimpleNamespace(model=model)
             self.scheduler_config = SimpleNamespace(
                 async_scheduling=is_async, scheduler_cls=scheduler, max_num_batched_tokens=batched
             )
             self.compilation_config = SimpleNamespace(
-                max_cudagraph_capture_size=None, cudagraph_capture_sizes=sizes, cudagraph_mode=mode
+                max_cudagraph_capture_size=None, cudagraph_capture_sizes=sizes
             )
             self.num_made = 0
             self.__post_init__()
@@ -53,7 +49,6 @@ def test_ours_schedules_ahead_with_our_scheduler(make, is_async):
     made = make(PROPOSER, is_async)
     assert made.scheduled == (True, SCHEDULER)
     assert made.compilation_config.max_cudagraph_capture_size == GRAPH_TOKENS
-    assert made.compilation_config.cudagraph_mode.name == "FULL"
     made.__post_init__()  # vLLM makes configurations anew from others
     assert made.scheduled == (True, SCHEDULER)
     assert made.num_made == 2
@@ -64,8 +59,6 @@ def test_what_a_server_says_itself_is_left(make):
     assert make(PROPOSER, scheduler="my.Scheduler").scheduled == (False, "my.Scheduler")
     assert make(PROPOSER, sizes=[1, 8]).compilation_config.max_cudagraph_capture_size is None
     assert make(PROPOSER, batched=300).compilation_config.max_cudagraph_capture_size == 300
-    assert make(PROPOSER, mode="NONE").compilation_config.cudagraph_mode == "NONE"
-    assert make(PROPOSER, level=1).compilation_config.cudagraph_mode is None
 
 
 def test_where_vllm_cannot_be_ahead_one_step_follows_the_other(make, monkeypatch):
@@ -82,7 +75,6 @@ def test_others_stay_as_they_are(make):
     assert make(None).scheduled == (True, None)
     assert make("another.Proposer").scheduled == (False, None)
     assert make(None).compilation_config.max_cudagraph_capture_size is None
-    assert make(None).compilation_config.cudagraph_mode is None
     with pytest.raises(ValueError, match="not for drafts"):
         make("another.Proposer", is_async=True)
 
