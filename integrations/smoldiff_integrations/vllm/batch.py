@@ -17,7 +17,7 @@ from smoldiff_integrations.vllm.drafting import RequestDrafts
 from smoldiff_integrations.vllm.features import FeatureTable
 from smoldiff_integrations.vllm.head import ReadyHead
 from smoldiff_integrations.vllm.load import Load, fitting
-from smoldiff_integrations.vllm.schema import Constraint, NoScaffold, constraint_of
+from smoldiff_integrations.vllm.schema import Constraint, NoScaffold, constraint_of, is_schema
 from smoldiff_integrations.vllm.warming import warm_up
 
 NO_LIMIT = 1 << 30
@@ -80,13 +80,16 @@ class BatchDrafts:
         return drafts
 
     def pass_by(self, runner: Any, step: Step) -> None:
-        """A step without a request that may be drafted for."""
+        """A step that nobody is drafted for behind."""
         try:
             self._keep_states(runner, step)
             self._open(runner, step, ())
+            for drafts in self._requests.values():
+                drafts.rest()
             for one in step.scheduler_output.scheduled_new_reqs:
-                self._constraint(one.sampling_params)
-                self._free.add(one.req_id)
+                if not is_schema(getattr(one.sampling_params, "structured_outputs", None)):
+                    self._constraint(one.sampling_params)
+                    self._free.add(one.req_id)
         except Exception:  # a fault of ours must not end the server's step
             self._fault("this step was not seen")
 

@@ -79,6 +79,8 @@ def has_known_parts() -> bool:
         (EngineCore, "post_step", ("self", "model_executed")),
         (AsyncScheduler, "_update_after_schedule", ("self", "scheduler_output")),
         (Scheduler, "_update_after_schedule", ("self", "scheduler_output")),
+        (Scheduler, "update_from_output", ("self", "scheduler_output", "model_runner_output")),
+        (Scheduler, "update_draft_token_ids", ("self", "draft_token_ids")),
         (Scheduler, "has_requests", ("self",)),
     )
     for owner, name, parameters in known:

@@ -1,14 +1,16 @@
 """vLLM's asynchronous scheduling, kept while nobody is drafted for.
 
 Asynchronous scheduling begins a step before the last one's tokens are known, so that the host works while the device does.
-A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, one step
-after the other, and otherwise ahead, as without drafts. It turns only where no step is under way.
+A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, and drafts
+make the server faster (see `pace`), one step after the other, and otherwise ahead, as without drafts. It turns only where no
+step is under way.
 
 vLLM names this class in its configuration, see `config`. Read in vLLM 0.26 and 0.32.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -16,6 +18,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine.core import EngineCore
 
 from smoldiff_integrations.vllm import grammar
+from smoldiff_integrations.vllm.pace import NUM_TRIED, Pace
 from smoldiff_integrations.vllm.schema import is_schema
 from smoldiff_integrations.vllm.wrapping import Method, wrap
 
@@ -33,6 +36,12 @@ class DraftScheduler(AsyncScheduler):
         self.is_held = False
         """Whether nothing new may be scheduled."""
         self._with_schema: set[str] = set()
+        self._pace = Pace()
+        self._is_drafting = True
+        self._num_decided = 0
+        """Steps for which that still holds."""
+        self._last: float | None = None
+        """When the last step was done; None where nothing followed at once."""
         self._fills_drafts = grammar.follow(self.structured_output_manager)
         follow(EngineCore)
 
@@ -50,17 +59,52 @@ class DraftScheduler(AsyncScheduler):
 
     @property
     def wants_drafts(self) -> bool:
-        """Whether a request that may be drafted for is there."""
-        if self._with_schema:
-            self._with_schema = {one for one in self._with_schema if one in self.requests}
-        return bool(self._with_schema)
+        """Whether a request that may be drafted for is there, and drafts pay."""
+        if not self._with_schema <= self.requests.keys():
+            self._with_schema.intersection_update(self.requests)
+        if not self._with_schema:
+            self._num_decided = 0
+            return False
+        if self._num_decided <= 0:
+            self._num_decided = NUM_TRIED
+            num_rows = min(len(self.requests), self.max_num_running_reqs)
+            has_free = len(self.requests) > len(self._with_schema)
+            self._is_drafting = not self._pace.is_ahead(num_rows, has_free)
+        return self._is_drafting
 
     def turn(self, is_ahead: bool) -> None:
         """From the next step on schedule so. No step may be under way."""
         if is_ahead != self.is_ahead:
-            self.is_ahead = is_ahead
+            self.is_ahead, self._last = is_ahead, None
             # The worker is told all tokens of requests that were not in the last step: it must be of all.
             self.prev_step_scheduled_req_ids.clear()
+            for request in self.running:
+                request.spec_token_ids = []
+
+    def update_from_output(
+        self, scheduler_output: Any, model_runner_output: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if self.can_turn:
+            self._time(scheduler_output, model_runner_output)
+        outputs = super().update_from_output(scheduler_output, model_runner_output, *args, **kwargs)
+        if not self.get_num_unfinished_requests():
+            self._last = None
+        return outputs
+
+    def _time(self, scheduler_output: Any, model_runner_output: Any) -> None:
+        """What a step took, if nothing of a prompt was read in it."""
+        now, last = time.perf_counter(), self._last
+        self._last = now
+        self._num_decided -= 1
+        names = scheduler_output.num_scheduled_tokens.keys()
+        num_free = len(names - self._with_schema)
+        num_drafted = sum(map(len, scheduler_output.scheduled_spec_decode_tokens.values()))
+        is_plain = scheduler_output.total_num_scheduled_tokens == len(names) + num_drafted
+        if last is None or not is_plain or num_free == len(names):
+            return
+        num_tokens = sum(map(len, model_runner_output.sampled_token_ids))
+        ms = 1e3 * (now - last)
+        self._pace.add(scheduler_output.is_ahead, len(names), num_free > 0, num_tokens, ms)
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         # vLLM widens a request that needs one token to a draft of full length, for graphs of drafts of full length.

@@ -1,5 +1,6 @@
 """An engine turns with its scheduler only where no step is under way, and takes drafts only after steps of one's own."""
 
+import time
 from collections import deque
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
 
+from smoldiff_integrations.vllm.pace import Pace
 from smoldiff_integrations.vllm.scheduler import DraftScheduler, follow
 
 
@@ -44,8 +46,10 @@ class Ahead(DraftScheduler):
     def __init__(self, requests):
         self.can_turn = self.is_ahead = True
         self.is_held = self._fills_drafts = False
-        self.requests = requests
-        self._with_schema = set()
+        self.requests, self.running = requests, [*requests.values()]
+        self.max_num_running_reqs = 8
+        self._with_schema, self._pace = set(), Pace()
+        self._is_drafting, self._num_decided, self._last = True, 0, None
         self.prev_step_scheduled_req_ids = {"a"}
         self.drafts = []
 
@@ -66,11 +70,11 @@ def engine():
 
     for _ in range(2):
         follow(Own)
-    return Own(Ahead({"a": "plain"}))
+    return Own(Ahead({"a": SimpleNamespace(spec_token_ids=["a draft"])}))
 
 
 def add_one_with_schema(scheduler):
-    scheduler.requests["b"] = "with schema"
+    scheduler.requests["b"] = SimpleNamespace(spec_token_ids=[])
     scheduler._with_schema.add("b")
 
 
@@ -99,6 +103,50 @@ def test_when_the_last_with_a_schema_is_done_it_runs_ahead_again(engine):
     del engine.scheduler.requests["b"]
     engine.go_on()
     assert engine.did == ["step", "begin"]
+
+
+def test_while_drafts_do_not_pay_it_stays_ahead(engine, monkeypatch):
+    monkeypatch.setattr(
+        Pace, "is_ahead", lambda self, num_rows, has_free: (num_rows, has_free) == (2, True)
+    )
+    add_one_with_schema(engine.scheduler)
+    engine.go_on()
+    assert engine.did == ["begin"]
+    del engine.scheduler.requests["a"]
+    engine.scheduler._num_decided = 0
+    for _ in range(2):
+        engine.go_on()
+    assert engine.did == ["begin", "finish", "step"]
+    del engine.scheduler.requests["b"]
+    engine.scheduler.requests["c"] = last = SimpleNamespace(spec_token_ids=["a draft"])
+    engine.scheduler.running = [last]
+    engine.go_on()
+    assert last.spec_token_ids == []  # no step ahead has drafts
+
+
+def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", iter([1.0, 1.01, 1.03, 1.04]).__next__)
+    timed = []
+    monkeypatch.setattr(Pace, "add", lambda self, *step: timed.append(step))
+    add_one_with_schema(engine.scheduler)
+
+    def step(is_ahead, drafted=(), **num_scheduled):
+        output = SimpleNamespace(
+            num_scheduled_tokens=num_scheduled,
+            total_num_scheduled_tokens=sum(num_scheduled.values()),
+            scheduled_spec_decode_tokens={"b": drafted} if drafted else {},
+            is_ahead=is_ahead,
+        )
+        engine.scheduler._time(output, SimpleNamespace(sampled_token_ids=[[5], [6, 7]]))
+
+    step(False, a=1, b=1)  # the first one tells no time
+    step(False, [6, 8], a=1, b=3)
+    step(False, a=40, b=1)  # a prompt was read
+    step(True, a=1, b=1)
+    assert [(*one[:4], round(one[4])) for one in timed] == [
+        (False, 2, True, 3, 10),
+        (True, 2, True, 3, 10),
+    ]
 
 
 def test_another_scheduler_keeps_vllms_way(engine):

@@ -28,4 +28,6 @@ def test_it_turned_both_ways_and_ran_ahead(found):
     assert counted["turns"] >= 4
     assert counted["preempted"] > 0
     assert counted["begun while one was under way"] > 15
+    assert counted["ahead with a schema"] > 15
     assert counted["accepted"] > 0
+    assert counted["faults"] == 0

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from itertools import cycle
 
 import torch
 from small_engine import SCHEMA, prompts_of, small_engine
@@ -14,6 +15,7 @@ from vllm import SamplingParams
 from vllm.sampling_params import StructuredOutputsParams
 
 from smoldiff_integrations.vllm import config
+from smoldiff_integrations.vllm.pace import Pace
 from smoldiff_integrations.vllm.serve import speculative_config
 
 TEXT = {
@@ -56,6 +58,8 @@ def main(way: str, path: str) -> None:
     if way == "turning":
         ready_for_streams()
         config.can_be_ahead = lambda _: True
+        answers_of_pace = cycle([False, True])  # as if drafts paid now and then
+        Pace.is_ahead = lambda *batch: next(answers_of_pace)
     llm = small_engine(
         max_model_len=384,
         max_num_batched_tokens=256,
@@ -90,6 +94,9 @@ def main(way: str, path: str) -> None:
                     "num_logprobs": [len(found) for found in one.logprobs or ()],
                 }
         at += 1
+    if way == "turning":
+        worker = engine.engine_core.engine_core.model_executor.driver_worker.worker
+        counted["faults"] = worker.model_runner.drafter._batch._num_faults
     found = {one.name: one.value for one in llm.get_metrics() if hasattr(one, "value")}
     counted["accepted"] = int(found.get("vllm:spec_decode_num_accepted_tokens", 0))
     counted["preempted"] = int(found["vllm:num_preemptions"])
@@ -117,7 +124,12 @@ def count_turns(engine, counted):
 
     def scheduling(*args, **kwargs):
         counted["begun while one was under way"] += bool(engine.batch_queue)
-        return schedule(*args, **kwargs)
+        output = schedule(*args, **kwargs)
+        counted["ahead with a schema"] += scheduler.is_ahead and any(
+            one.use_structured_output and one.request_id.split("-")[1] == "json"
+            for one in scheduler.running
+        )
+        return output
 
     scheduler.turn, scheduler.schedule = turning, scheduling
 

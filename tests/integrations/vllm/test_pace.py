@@ -1,0 +1,87 @@
+"""The faster of two ways of taking steps is taken, and looking for it costs little: simulated servers."""
+
+import random
+
+import pytest
+
+from smoldiff_integrations.vllm.pace import Pace
+
+NUM_STEPS = 6000
+
+
+class Server:
+    """Steps with drafts and without: tokens of a request, and milliseconds, with noise."""
+
+    def __init__(self, drafting, ahead, num_rows=16, noise=0.3):
+        self.ways = {False: drafting, True: ahead}
+        self.num_rows, self.noise, self.random = num_rows, noise, random.Random(0)
+        self.tokens, self.ms, self.num_ahead, self.num_turns = 0.0, 0.0, 0, 0
+
+    def run(self, pace, num_steps=NUM_STEPS, has_free=False):
+        was_ahead = False
+        for _ in range(num_steps):
+            is_ahead = pace.is_ahead(self.num_rows, has_free)
+            tokens, ms = self.ways[is_ahead]
+            tokens = self.num_rows * self.random.uniform(1, 2 * tokens - 1)
+            ms *= self.random.uniform(1 - self.noise, 1 + self.noise)
+            pace.add(is_ahead, self.num_rows, has_free, tokens, ms)
+            self.tokens, self.ms = self.tokens + tokens, self.ms + ms
+            self.num_ahead += is_ahead
+            self.num_turns += is_ahead != was_ahead
+            was_ahead = is_ahead
+
+    def loss(self):
+        """Of the time that the better way alone would have taken."""
+        best = max(tokens / ms for tokens, ms in self.ways.values())
+        return self.ms / (self.tokens / (self.num_rows * best)) - 1
+
+
+@pytest.mark.parametrize(
+    ("drafting", "ahead"),
+    [
+        ((6.0, 10.0), (1.0, 3.0)),
+        ((3.0, 10.0), (1.0, 3.0)),
+        ((6.0, 40.0), (1.0, 3.0)),
+        ((2.0, 12.0), (1.0, 3.0)),
+    ],
+    ids=["twice as fast", "slower by a tenth", "twice as slow", "slower by half"],
+)
+def test_a_server_is_hardly_slower_than_with_the_better_way_alone(drafting, ahead):
+    server = Server(drafting, ahead)
+    server.run(Pace())
+    assert server.loss() < 0.05
+    assert server.num_turns < NUM_STEPS / 50
+    is_ahead_better = ahead[0] / ahead[1] > drafting[0] / drafting[1]
+    assert (server.num_ahead > 0.8 * NUM_STEPS) == is_ahead_better
+    assert (server.num_ahead < 0.2 * NUM_STEPS) != is_ahead_better
+
+
+def test_where_both_are_equal_it_does_not_go_back_and_forth():
+    server = Server((3.0, 9.0), (1.0, 3.0))
+    server.run(Pace())
+    assert server.num_turns < NUM_STEPS / 50
+
+
+def test_a_change_is_found():
+    pace, server = Pace(), Server((6.0, 10.0), (1.0, 3.0))
+    server.run(pace)
+    server.ways[False] = (1.5, 10.0)  # what the drafts guess is wrong from now on
+    before = server.num_ahead
+    server.run(pace)
+    assert server.num_ahead - before > 0.9 * NUM_STEPS
+    server.ways[False] = (6.0, 10.0)
+    before = server.num_ahead
+    server.run(pace, 3 * NUM_STEPS)
+    assert server.num_ahead - before < 2 * NUM_STEPS
+
+
+def test_batches_of_other_sizes_and_those_with_others_in_them_are_judged_alone():
+    pace = Pace()
+    Server((6.0, 10.0), (1.0, 3.0), num_rows=2).run(pace)
+    Server((2.0, 12.0), (1.0, 3.0), num_rows=16).run(pace)
+    Server((6.0, 10.0), (1.0, 3.0), num_rows=16).run(pace, has_free=True)
+    assert [pace.is_ahead(3, False), pace.is_ahead(20, False), pace.is_ahead(30, True)] == [
+        False,
+        True,
+        False,
+    ]
