@@ -5,10 +5,10 @@
 
 What stands behind `--` goes to both servers. Without --data the requests kept in serving/requests.jsonl are sent. Each
 server answers every request once before it is measured. `--together` starts all servers first and asks them in turn, on a
-machine that has memory for all. `--older-runner` adds servers without drafts as vLLM runs where
-drafts are on: with the older of its two model runners, and with that one step after the other. `--ask` says what is asked
-for: calls, text (the same questions without their tools: nothing is drafted), or both in turn, half of them each. The table
-goes to stderr; JSON lines, one a system, question and concurrency, to --out or stdout.
+machine that has memory for all. `--older-runner` adds servers without drafts as vLLM runs where drafts are on: with the
+older of its two model runners, and with that one step after the other. `--ask` says what is asked for: calls, text (the
+same questions without their tools: nothing is drafted), or both in turn, half of them each. The table goes to stderr; JSON
+lines, one a system, question and concurrency, to --out or stdout.
 
 `--record FILE` writes the token ids of the answers. With `--recorded FILE --shape smollm3-3b` a model of that shape and of
 no trained weights writes them again: what steps cost at its size, up to the upper bound (`--drafters oracle`).

@@ -97,12 +97,8 @@ def serving(
 
     Raises RuntimeError with the log's end where it does not start.
     """
-    server = _launch(command, log, environment or {})
-    try:
-        _wait(server)
+    with serving_together([(command, log, environment or {})]) as (server,):
         yield server
-    finally:
-        stop(server.process)
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def _adapting(method: Method) -> Method:
             scheduling.scheduler_cls = SCHEDULER
             if may_be_ahead and can_be_ahead(self):
                 scheduling.async_scheduling = True
-                log.info("smoldiff: asynchronous scheduling while no request has a schema")
+                log.info("smoldiff: asynchronous scheduling while nobody is drafted for")
         return made
 
     return __post_init__

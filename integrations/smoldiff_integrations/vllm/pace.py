@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from smoldiff_integrations.vllm.load import Mean
+
 Key = tuple[int, bool]
 """The size of a batch, in powers of two, and whether requests without a schema are in it."""
 
@@ -26,29 +28,25 @@ DECAY = 0.97
 class Speed:
     """Tokens a millisecond, of the steps since it was tried."""
 
-    tokens: float = 0.0
-    ms: float = 0.0
-    weight: float = 0.0
-    num: int = 0
+    tokens: Mean = field(default_factory=lambda: Mean(DECAY))
+    ms: Mean = field(default_factory=lambda: Mean(DECAY))
 
     def add(self, num_tokens: int, ms: float) -> None:
-        self.tokens = DECAY * self.tokens + num_tokens
-        self.ms = DECAY * self.ms + ms
-        self.weight = DECAY * self.weight + 1
-        self.num += 1
+        self.tokens.add(num_tokens)
+        self.ms.add(ms)
 
     @property
     def is_known(self) -> bool:
-        return self.num >= NUM_TRIED
+        return self.ms.num >= NUM_TRIED
 
     @property
     def value(self) -> float:
-        return self.tokens / self.ms if self.ms else 0.0
+        return self.tokens.value / self.ms.value if self.ms.value else 0.0
 
     @property
     def ms_to_try(self) -> float:
         """What trying it takes."""
-        return NUM_TRIED * self.ms / self.weight
+        return NUM_TRIED * self.ms.value
 
 
 @dataclass(slots=True)

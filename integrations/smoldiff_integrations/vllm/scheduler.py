@@ -24,7 +24,7 @@ from smoldiff_integrations.vllm.wrapping import Method, wrap
 
 
 class DraftScheduler(AsyncScheduler):
-    """Schedules ahead while no request has a schema."""
+    """Schedules ahead while nobody is drafted for."""
 
     num_spec_tokens: int
 
@@ -96,11 +96,13 @@ class DraftScheduler(AsyncScheduler):
         now, last = time.perf_counter(), self._last
         self._last = now
         self._num_decided -= 1
+        if last is None or not self._with_schema:
+            return
         names = scheduler_output.num_scheduled_tokens.keys()
         num_free = len(names - self._with_schema)
         num_drafted = sum(map(len, scheduler_output.scheduled_spec_decode_tokens.values()))
         is_plain = scheduler_output.total_num_scheduled_tokens == len(names) + num_drafted
-        if last is None or not is_plain or num_free == len(names):
+        if not is_plain or num_free == len(names):
             return
         num_tokens = sum(map(len, model_runner_output.sampled_token_ids))
         ms = 1e3 * (now - last)
