@@ -4,8 +4,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from smoldiff_integrations.vllm.graphs import choose_graphs
 from smoldiff_integrations.vllm.proposer import NO_LIMIT
-from smoldiff_integrations.vllm.turns import plain_graphs
 
 
 class Lengths:
@@ -26,7 +26,7 @@ class Rejected:
 
         def unlimited(runner: Any, *args: Any, **kwargs: Any) -> Any:
             runner.effective_drafter_max_model_len = NO_LIMIT
-            plain_graphs(runner)
+            choose_graphs(runner)
             return load_model(runner, *args, **kwargs)
 
         GPUModelRunner.load_model = unlimited

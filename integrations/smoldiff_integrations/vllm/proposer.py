@@ -19,11 +19,12 @@ from smoldiff_integrations.vllm.context import Step, nothing_to_verify
 from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.cpu import mend_expansion
 from smoldiff_integrations.vllm.features import bytes_a_token
+from smoldiff_integrations.vllm.graphs import choose_graphs
 from smoldiff_integrations.vllm.head import head_folder, load_head, ready_head
 from smoldiff_integrations.vllm.hooks import install, share_memory
 from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.schema import styles_of
-from smoldiff_integrations.vllm.turns import plain_graphs, turn
+from smoldiff_integrations.vllm.turns import turn
 
 WITHOUT_HEAD = frozenset({"parallel", "copy"})
 
@@ -87,7 +88,7 @@ class Proposer:
         # A batch with one long request would otherwise get K tokens of zeros each.
         runner.effective_drafter_max_model_len = NO_LIMIT
         runner.use_async_spec_decode = False  # scheduled ahead there are no drafts
-        plain_graphs(runner)
+        choose_graphs(runner)
         if self._head is not None and len(self._head.config.taps) > 1:
             layers = self._head.config.taps[:-1]
             runner.use_aux_hidden_state_outputs = True

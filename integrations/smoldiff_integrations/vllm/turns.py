@@ -29,15 +29,3 @@ def turn(runner: Any, scheduler_output: Any) -> None:
             state = runner.requests.get(request_id)
             if state is not None:
                 state.output_token_ids = list(ids[state.num_prompt_tokens :])
-
-
-def plain_graphs(runner: Any) -> None:
-    """Before the runner captures its graphs: those of whole steps for one token a row.
-
-    vLLM captures them for drafts of full length, and only such steps would run in them; ours are of any length, and the
-    steps of a server without schemas have none.
-    """
-    dispatcher: Any = getattr(runner, "cudagraph_dispatcher", None)
-    for one in (runner, dispatcher):
-        if hasattr(one, "uniform_decode_query_len"):
-            one.uniform_decode_query_len = 1

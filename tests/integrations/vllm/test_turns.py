@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from smoldiff_integrations.vllm.turns import plain_graphs, turn
+from smoldiff_integrations.vllm.turns import turn
 
 
 class Batch:
@@ -64,14 +64,3 @@ def test_a_step_of_another_scheduler_is_left_alone():
     turn(runner, SimpleNamespace())
     assert runner.use_async_scheduling
     assert runner.requests["a"].output_token_ids == [-1]
-
-
-def test_graphs_of_whole_steps_are_for_one_token_a_row():
-    runner = SimpleNamespace(
-        uniform_decode_query_len=65,
-        cudagraph_dispatcher=SimpleNamespace(uniform_decode_query_len=65),
-    )
-    plain_graphs(runner)
-    assert runner.uniform_decode_query_len == 1
-    assert runner.cudagraph_dispatcher.uniform_decode_query_len == 1
-    plain_graphs(SimpleNamespace())  # a runner without graphs

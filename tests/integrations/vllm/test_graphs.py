@@ -1,0 +1,126 @@
+"""Which graph vLLM's own dispatcher runs a step in, and what the step's attention is planned for."""
+
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
+
+from vllm.config import CUDAGraphMode
+from vllm.v1.cudagraph_dispatcher import CudagraphDispatcher
+
+from smoldiff_integrations.vllm.graphs import choose_graphs
+
+SIZES = [1, 2, 4, 8, 16, 32, 64]
+MAX_ROWS = 8
+
+
+class Runner:
+    """vLLM's model runner, as far as it is touched."""
+
+    def __init__(self, mode, lora=None):
+        graphs = SimpleNamespace(
+            cudagraph_mode=mode,
+            max_cudagraph_capture_size=SIZES[-1],
+            cudagraph_capture_sizes=SIZES,
+            compile_sizes=None,
+            cudagraph_specialize_lora=True,
+            is_attention_compiled_piecewise=lambda: True,
+        )
+        self.cudagraph_dispatcher = CudagraphDispatcher(
+            SimpleNamespace(
+                compilation_config=graphs,
+                scheduler_config=SimpleNamespace(max_num_seqs=MAX_ROWS),
+                lora_config=lora,
+                num_speculative_tokens=64,
+                speculative_config=SimpleNamespace(num_speculative_tokens=64),
+            )
+        )
+        self.uniform_decode_query_len = 65
+        self.mode, self.planned = mode, []
+
+    def _build_attention_metadata(self, num_tokens, max_query_len, num_tokens_padded=None):
+        self.planned.append((num_tokens, max_query_len, num_tokens_padded))
+
+    def capture(self):
+        self.cudagraph_dispatcher.initialize_cudagraph_keys(
+            self.mode, self.uniform_decode_query_len
+        )
+        return [
+            (mode.name, one.num_tokens, one.num_reqs, one.uniform)
+            for mode, found in self.cudagraph_dispatcher.get_capture_descs()
+            for one in found
+        ]
+
+    def dispatch(self, *num_tokens):
+        is_uniform = {*num_tokens} == {self.uniform_decode_query_len}
+        mode, one = self.cudagraph_dispatcher.dispatch(sum(num_tokens), is_uniform)
+        return mode.name, one.num_tokens, one.uniform
+
+
+def chosen(mode, **options):
+    runner = Runner(mode, **options)
+    choose_graphs(runner)
+    return runner
+
+
+def test_vllms_own_graphs_leave_out_plain_steps():
+    runner = Runner(CUDAGraphMode.FULL_AND_PIECEWISE)
+    runner.capture()
+    assert runner.dispatch(1, 1, 1) == ("PIECEWISE", 4, False)
+
+
+def test_whole_graphs_are_for_one_token_a_row():
+    runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE)
+    captured = runner.capture()
+    assert [one for one in captured if one[0] == "FULL"] == [
+        ("FULL", size, size, True) for size in (8, 4, 2, 1)
+    ]
+    assert runner.dispatch(1, 1, 1) == ("FULL", 4, True)
+    assert runner.dispatch(9, 1, 30) == ("PIECEWISE", 64, False)
+    assert runner.dispatch(65) == ("NONE", 65, False)
+
+
+def test_in_mode_full_steps_with_drafts_are_whole_graphs_beside_those_of_plain_steps():
+    runner = chosen(CUDAGraphMode.FULL)
+    captured = runner.capture()
+    assert {one[0] for one in captured} == {"FULL"}
+    assert sorted(one[1:] for one in captured if not one[3]) == [
+        (size, min(size, MAX_ROWS), False) for size in SIZES[1:]
+    ]
+    assert sorted(one[1:] for one in captured if one[3]) == [
+        (size, size, True) for size in SIZES if size <= MAX_ROWS
+    ]
+    assert runner.dispatch(1) == ("FULL", 1, True)
+    assert runner.dispatch(1, 1, 1) == ("FULL", 4, True)
+    assert runner.dispatch(2, 1) == ("FULL", 4, False)
+    assert runner.dispatch(9, 1, 30) == ("FULL", 64, False)
+    assert runner.dispatch(2) == ("FULL", 2, False)
+    assert runner.dispatch(65) == ("NONE", 65, False)
+
+
+def test_in_mode_full_each_number_of_adapters_has_its_graphs():
+    lora = SimpleNamespace(max_loras=1, specialize_active_lora=False)
+    plain, adapted = chosen(CUDAGraphMode.FULL), chosen(CUDAGraphMode.FULL, lora=lora)
+    assert len(adapted.capture()) == 2 * len(plain.capture())
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "longest", "padded", "planned"),
+    [(3, 1, 4, 1), (20, 9, 32, 32), (20, 9, None, 9), (3, 1, None, 1)],
+    ids=["plain", "drafts", "drafts without a whole graph", "plain without a whole graph"],
+)
+def test_attention_is_planned_for_what_its_graph_was_captured_for(
+    num_tokens, longest, padded, planned
+):
+    runner = chosen(CUDAGraphMode.FULL)
+    runner._build_attention_metadata(
+        num_tokens=num_tokens, max_query_len=longest, num_tokens_padded=padded
+    )
+    assert runner.planned == [(num_tokens, planned, padded)]
+
+
+def test_a_runner_without_graphs_is_left_alone():
+    runner = SimpleNamespace(uniform_decode_query_len=65)
+    choose_graphs(runner)
+    assert runner.uniform_decode_query_len == 65
