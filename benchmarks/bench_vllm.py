@@ -47,6 +47,7 @@ from serving.server import (
 )
 from serving.shapes import SHAPES, write_model
 
+DRAFTS = "vllm:spec_decode_num_drafts_total"
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 DRAFTING = "smoldiff:draft_microseconds_total"
@@ -56,16 +57,18 @@ KINDS = ("calls", "text", "both")
 WITHOUT_DRAFTS = "without drafts"
 OLDER_RUNNER = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 SYNCHRONOUS = "--no-async-scheduling"
-COLUMNS = (
-    ("p50 ms", "p50_ms", ".0f"),
-    ("p95 ms", "p95_ms", ".0f"),
+SHOWN = (
+    ("ms an answer, p50", "p50_ms", ".0f"),
+    ("ms an answer, p95", "p95_ms", ".0f"),
     ("ms a token", "token_ms", ".2f"),
-    ("of text", "text_token_ms", ".2f"),
-    ("calls/s", "calls_per_s", ".2f"),
-    ("steps a call", "steps_per_call", ".2f"),
-    ("tokens a call", "tokens_per_call", ".1f"),
-    ("accepted %", "accepted_pct", ".0f"),
-    ("drafting ms a call", "drafting_ms_per_call", ".1f"),
+    ("ms a token of text", "text_token_ms", ".2f"),
+    ("answers a second", "calls_per_s", ".2f"),
+    ("engine steps an answer", "steps_per_call", ".2f"),
+    ("tokens an answer", "tokens_per_call", ".1f"),
+    ("tokens right a draft", "right_per_draft", ".1f"),
+    ("draft tokens confirmed, %", "accepted_pct", ".0f"),
+    ("ms of drafting an answer", "drafting_ms_per_call", ".1f"),
+    ("the same answers, %", "same_answers_pct", ".0f"),
 )
 
 
@@ -80,6 +83,7 @@ class Measured:
     """The same of those that were free to be answered in text."""
     seconds: float = 0.0
     steps: float = 0.0
+    drafts: float = 0.0
     drafted: float = 0.0
     accepted: float = 0.0
     drafting_us: float = 0.0
@@ -101,6 +105,7 @@ class Measured:
             "tokens_per_call": self.num_tokens / num,
             "drafted_per_call": self.drafted / num,
             "drafting_ms_per_call": 1e-3 * self.drafting_us / num,
+            "right_per_draft": self.accepted / self.drafts if self.drafts else None,
             "accepted_pct": 100 * self.accepted / self.drafted if self.drafted else 0.0,
         }
 
@@ -131,9 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     send(client, server, args.model, own_requests, num, one)
             if args.out:  # what was measured is kept if a later server does not start
                 write_lines(json_lines(rows(found, args)), args.out)
-    console.print(table(found))
+    measured = rows(found, args)
+    for kind in args.ask:
+        console.print(table([row for row in measured if row["asked"] == kind]))
     if not args.out:
-        write_lines(json_lines(rows(found, args)), None)
+        write_lines(json_lines(measured), None)
 
 
 def running(args: argparse.Namespace, logs: Path) -> Iterator[tuple[int, str, Server]]:
@@ -264,16 +271,17 @@ def send(
         answer = ask(client, model, request)
         return answer, 1e3 * (time.perf_counter() - began)
 
-    counters = (STEPS, DRAFTED, ACCEPTED, DRAFTING)
+    counters = (STEPS, DRAFTS, DRAFTED, ACCEPTED, DRAFTING)
     before = [server.total(name) for name in counters]
     began = time.perf_counter()
     with ThreadPoolExecutor(num_workers) as pool:
         answered = list(pool.map(timed, requests))
     into.seconds += time.perf_counter() - began
     after = [server.total(name) for name in counters]
-    steps, drafted, accepted, drafting = (b - a for a, b in zip(before, after, strict=True))
-    into.steps, into.drafted = into.steps + steps, into.drafted + drafted
-    into.accepted, into.drafting_us = into.accepted + accepted, into.drafting_us + drafting
+    steps, drafts, drafted, accepted, drafting = (b - a for a, b in zip(before, after, strict=True))
+    into.steps, into.drafts = into.steps + steps, into.drafts + drafts
+    into.drafted, into.accepted = into.drafted + drafted, into.accepted + accepted
+    into.drafting_us += drafting
     for request, (answer, ms) in zip(requests, answered, strict=True):
         into.times_ms.append(ms)
         into.token_ms.append(ms / max(answer.num_tokens, 1))
@@ -308,14 +316,25 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def table(found: dict[Key, Measured]) -> Table:
-    titles = (title for title, _, _ in COLUMNS)
-    made = Table("system", "asked", "at a time", *titles, "same answers %")
-    for (system, kind, num), one in found.items():
-        row = one.row()
-        same = same_pct(found[WITHOUT_DRAFTS, kind, num], one)
-        cells = ["" if row[key] is None else format(row[key], spec) for _, key, spec in COLUMNS]
-        made.add_row(system, kind, str(num), *cells, f"{same:.0f}")
+def table(measured: Sequence[dict[str, Any]]) -> Table:
+    """Of one kind of question: a column for each number of requests at a time, in its cells the systems in turn."""
+    systems = dict.fromkeys(row["system"] for row in measured)
+    together = dict.fromkeys(row["concurrency"] for row in measured)
+    made = Table(
+        f"{measured[0]['asked']}, requests at a time",
+        *map(str, together),
+        title=" / ".join(systems),
+    )
+    for title, key, spec in SHOWN:
+        cells = [
+            " / ".join(
+                "-" if row[key] is None else format(row[key], spec)
+                for row in measured
+                if row["concurrency"] == num
+            )
+            for num in together
+        ]
+        made.add_row(title, *cells)
     return made
 
 
