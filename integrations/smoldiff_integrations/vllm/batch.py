@@ -87,7 +87,7 @@ class BatchDrafts:
             for drafts in self._requests.values():
                 drafts.rest()
             for one in step.scheduler_output.scheduled_new_reqs:
-                if not is_schema(getattr(one.sampling_params, "structured_outputs", None)):
+                if not _has_schema(one.sampling_params):
                     self._constraint(one.sampling_params)
                     self._free.add(one.req_id)
         except Exception:  # a fault of ours must not end the server's step
@@ -136,7 +136,10 @@ class BatchDrafts:
             self.drop_head("the model's states could not be kept")
 
     def _draft(self, runner: Any, row: Row, step: Step, num_rows: int) -> list[int]:
-        drafts = self._requests.get(row.request_id) or self._new(row, num_rows)
+        drafts = self._requests.get(row.request_id)
+        if drafts is None and step.is_quiet and _has_schema(row.sampling_params):
+            return []
+        drafts = drafts or self._new(row, num_rows)
         if drafts is None:
             self._free.add(row.request_id)
             return []
@@ -144,7 +147,8 @@ class BatchDrafts:
         began = time.perf_counter()
         self._learn(runner, drafts, row, step, num_rows)
         room, eos_id = self._room(row), _eos_id(row.sampling_params)
-        if not room or (eos_id is not None and row.last == eos_id):  # it is whole
+        is_whole = not room or (eos_id is not None and row.last == eos_id)
+        if is_whole or step.is_quiet:
             drafts.rest()
             return []
         if drafts.has_head and not self._pays(drafts, row, num_rows):
@@ -252,6 +256,10 @@ class BatchDrafts:
         log.warning("smoldiff: a fault of the drafter; %s", what, exc_info=True)
         if self._num_faults == MAX_FAULTS:
             log.warning("smoldiff: %d faults; nothing is drafted any more", MAX_FAULTS)
+
+
+def _has_schema(params: Any) -> bool:
+    return is_schema(getattr(params, "structured_outputs", None))
 
 
 def _eos_id(params: Any) -> int | None:

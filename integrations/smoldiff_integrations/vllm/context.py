@@ -90,6 +90,11 @@ class Step:
         return bool(getattr(self.scheduler_output, "is_ahead", False))
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing may be drafted for the next step, which follows this one's tokens."""
+        return bool(getattr(self.scheduler_output, "is_quiet", False))
+
+    @property
     def num_drafted(self) -> int:
         """Draft tokens that this step verified, of all requests."""
         return sum(map(len, self.scheduler_output.scheduled_spec_decode_tokens.values()))

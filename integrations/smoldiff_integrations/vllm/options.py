@@ -20,6 +20,9 @@ class Options:
     """A head's folder or repository, "none" for none; None for the folder `head` in the model's own, if there is one."""
     log_requests: bool = False
     """Whether each request's statistics are logged when it is done."""
+    text_first: bool = True
+    """Whether drafts beside requests without a schema must leave these as fast as they are; otherwise the server as a whole must
+    become faster."""
 
 
 def read_options(additional_config: Any) -> Options:
@@ -27,12 +30,14 @@ def read_options(additional_config: Any) -> Options:
     given = additional_config.get("smoldiff", {}) if isinstance(additional_config, Mapping) else {}
     if not isinstance(given, Mapping):
         raise RequestError("additional-config: 'smoldiff' must be an object")
-    known = [one.name for one in fields(Options)]
-    for name in given:
+    known = {one.name: one.default for one in fields(Options)}
+    for name, value in given.items():
         if name not in known:
             raise RequestError(
                 f"additional-config: smoldiff.{name} is unknown; known are {', '.join(known)}"
             )
+        if isinstance(known[name], bool) and not isinstance(value, bool):
+            raise RequestError(f"additional-config: smoldiff.{name} is {value!r}; true or false?")
     values = dict(given)
     if "drafter" in values:
         values["drafter"] = parse_drafter(values["drafter"])

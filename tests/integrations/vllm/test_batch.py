@@ -49,12 +49,14 @@ class Runner:
             ),
         )
 
-    def step(self, batch, drafted=None, logits=None, num_new=1):
+    def step(self, batch, drafted=None, logits=None, num_new=1, is_quiet=False):
         """Drafts after a step in which every request got `num_new` tokens."""
         drafted = drafted or {}
         num_tokens = sum(1 + len(drafted.get(one, ())) for one in self.requests)
         output = SimpleNamespace(
-            scheduled_spec_decode_tokens=drafted, total_num_scheduled_tokens=num_tokens
+            scheduled_spec_decode_tokens=drafted,
+            total_num_scheduled_tokens=num_tokens,
+            is_quiet=is_quiet,
         )
         blocks = torch.zeros(len(self.requests), 1, dtype=torch.int32)
         attention = SimpleNamespace(block_table_tensor=blocks)
@@ -134,6 +136,23 @@ def test_a_step_of_requests_without_a_schema_is_left_alone(batch, runner, monkey
     runner.add("b", SCHEMA, [])
     runner.step(batch)
     assert not batch._requests.keys() & "ac"
+
+
+def test_in_a_quiet_step_a_draft_is_learned_from_and_none_is_made(batch, runner, vocabulary):
+    runner.add("a", SCHEMA, vocabulary.encode('{"'))
+    draft = runner.step(batch)[0]
+    runner.add("new", SCHEMA, [])
+    runner.add("text", None, [])
+    runner.requests["a"].output_token_ids += draft[:1]
+    assert runner.step(batch, {"a": draft}, num_new=2, is_quiet=True) == [[], [], []]
+    assert batch.counters.read("drafts") == 1
+    assert batch.counters.read("requests", kind="free") == 1
+    assert batch._requests.keys() == {"a"}  # the new one waits
+    assert not batch._requests["a"].has_tried
+    del runner.requests["text"]
+    drafts = runner.step(batch)
+    assert all(drafts)
+    assert batch.counters.read("requests", kind="schema") == 2
 
 
 def test_while_a_prompt_is_read_nothing_is_drafted(batch, runner):
