@@ -148,11 +148,14 @@ def test_answers_are_valid(plain):
 
 def test_requests_side_by_side_get_what_they_get_alone(plain, server, client):
     many = [*REQUESTS, *REQUESTS[::-1]] * 2
-    with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda request: ask(client, MODEL, request), many))
     once = plain["answers"]
-    assert found == [*once, *once[::-1]] * 2
-    assert server.total("vllm:num_preemptions_total") > 0
+    for _ in range(8):  # which requests meet is chance, and with it whether one is preempted
+        with ThreadPoolExecutor(16) as pool:
+            found = list(pool.map(lambda request: ask(client, MODEL, request), many))
+        assert found == [*once, *once[::-1]] * 2
+        if server.total("vllm:num_preemptions_total") > 0:
+            return
+    pytest.fail("no request was preempted")
 
 
 def test_sampled_answers_are_drawn_from_the_same_distribution(plain, client):
