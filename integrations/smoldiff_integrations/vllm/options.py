@@ -21,8 +21,7 @@ class Options:
     log_requests: bool = False
     """Whether each request's statistics are logged when it is done."""
     text_first: bool = True
-    """Whether drafts beside requests without a schema must leave these as fast as they are; otherwise the server as a whole must
-    become faster."""
+    """Whether nothing is drafted while a request without a schema is there, so that it never waits for another's drafts."""
 
 
 def read_options(additional_config: Any) -> Options:

@@ -1,9 +1,8 @@
-"""Whether steps with drafts, one after the other, or steps without any, ahead where the engine can be, are better here now.
+"""Whether steps with drafts, one after the other, or steps ahead without any give more tokens on this server now.
 
 What drafts cost shows in no single place: a step that waits for its tokens, drafts made on the host, masks, verification. So
-both ways are timed as they are used, for batches of about one size, and the better one is taken; the other one is tried again
-once in a while. Better is what gives more tokens; beside requests without a schema, which get one token a step, drafts are only
-if such a step takes no longer, unless the server was told to do otherwise.
+both ways are timed as they are used, for batches of about one size, and the faster one is taken; the other one is tried again
+once in a while.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ NUM_TRIED = 16
 LEAST_RETRY, MOST_RETRY = 16, 256
 """The other way is tried again after so many times what trying it took; each time in vain twice as many."""
 MARGIN = 1.05
-"""So much better must steps without drafts be."""
+"""So much faster must steps without drafts be."""
 DECAY = 0.97
 """Weight of the past at each new step: about the last thirty count."""
 
@@ -54,21 +53,16 @@ class Speed:
 class Ways:
     """Both, for batches of one kind."""
 
-    is_text_first: bool = False
-    """Whether what counts is how long a step takes, not how many tokens it gives."""
     speeds: dict[bool, Speed] = field(default_factory=lambda: {False: Speed(), True: Speed()})
     """By whether steps are ahead."""
     is_ahead: bool = False
-    """Which way is taken, by whether nothing is drafted."""
+    """Which way is taken."""
     num_steps: int = 0
     """Since it is."""
     ms: float = 0.0
     """Likewise."""
     retry: int = LEAST_RETRY
     is_trial: bool = False
-
-    def __post_init__(self) -> None:
-        self.is_ahead = self.is_text_first
 
     def add(self, is_ahead: bool, num_tokens: int, ms: float) -> None:
         self.speeds[is_ahead].add(num_tokens, ms)
@@ -87,10 +81,7 @@ class Ways:
 
     @property
     def best(self) -> bool:
-        plain, drafting = self.speeds[True], self.speeds[False]
-        if self.is_text_first:
-            return drafting.ms.value > MARGIN * plain.ms.value
-        return plain.value > MARGIN * drafting.value
+        return self.speeds[True].value > MARGIN * self.speeds[False].value
 
     def _try_other(self) -> None:
         self.speeds[not self.is_ahead] = Speed()
@@ -105,17 +96,12 @@ class Ways:
 class Pace:
     """Of one engine."""
 
-    is_text_first: bool = True
-    """Whether requests without a schema must not become slower."""
     ways: dict[Key, Ways] = field(default_factory=dict)
 
     def add(
         self, is_ahead: bool, num_rows: int, has_free: bool, num_tokens: int, ms: float
     ) -> None:
-        """A step took so long; nothing of a prompt was read in it, and some of its requests have a schema.
-
-        is_ahead: nothing is drafted behind it.
-        """
+        """A step took so long; nothing of a prompt was read in it, and some of its requests have a schema."""
         self._of(num_rows, has_free).add(is_ahead, num_tokens, ms)
 
     def is_ahead(self, num_rows: int, has_free: bool) -> bool:
@@ -123,7 +109,4 @@ class Pace:
         return self._of(num_rows, has_free).is_ahead
 
     def _of(self, num_rows: int, has_free: bool) -> Ways:
-        key = num_rows.bit_length(), has_free
-        if key not in self.ways:
-            self.ways[key] = Ways(has_free and self.is_text_first)
-        return self.ways[key]
+        return self.ways.setdefault((num_rows.bit_length(), has_free), Ways())

@@ -1,9 +1,9 @@
 """vLLM's asynchronous scheduling, kept while nobody is drafted for.
 
 Asynchronous scheduling begins a step before the last one's tokens are known, so that the host works while the device does.
-A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, and drafts
-pay (see `pace`), one step after the other, and otherwise ahead, as without drafts. It turns only where no step is under way.
-Where vLLM never is ahead, as on a CPU, the worker is told beside which requests drafts do not pay.
+A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, none without
+one, and drafts make the server faster (see `pace`), one step after the other, and otherwise ahead, as without drafts. It turns
+only where no step is under way. Where vLLM never is ahead, as on a CPU, the worker is told when nothing is to be drafted.
 
 vLLM names this class in its configuration, see `config`. Read in vLLM 0.26 and 0.32.
 """
@@ -36,9 +36,10 @@ class DraftScheduler(AsyncScheduler):
         self.is_ahead = self.can_turn
         self.is_held = False
         """Whether nothing new may be scheduled."""
+        self._is_text_first = read_options(self.vllm_config.additional_config).text_first
         self._with_schema: set[str] = set()
-        self._pace = Pace(read_options(self.vllm_config.additional_config).text_first)
-        self._is_drafting = self._has_free = False
+        self._pace = Pace()
+        self._is_drafting = True
         self._num_decided = 0
         """Steps for which that still holds."""
         self._last: float | None = None
@@ -59,18 +60,26 @@ class DraftScheduler(AsyncScheduler):
         return not self.is_held and super().has_requests()
 
     @property
-    def wants_drafts(self) -> bool:
-        """Whether a request that may be drafted for is there, and drafts pay."""
+    def has_free(self) -> bool:
+        """Whether a request without a schema is there."""
         if not self._with_schema <= self.requests.keys():
             self._with_schema.intersection_update(self.requests)
-        if not self._with_schema:
+        return len(self.requests) > len(self._with_schema)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing may be drafted, whatever it would bring."""
+        return self._is_text_first and self.has_free
+
+    @property
+    def wants_drafts(self) -> bool:
+        """Whether a request that may be drafted for is there, and drafts pay."""
+        has_free = self.has_free
+        if not self._with_schema or (has_free and self._is_text_first):
             self._num_decided = 0
             return False
-        has_free = len(self.requests) > len(self._with_schema)
-        if not self.can_turn and not has_free:
-            return True  # how much is drafted follows the load
-        if self._num_decided <= 0 or has_free != self._has_free:
-            self._num_decided, self._has_free = NUM_TRIED, has_free
+        if self._num_decided <= 0:
+            self._num_decided = NUM_TRIED
             num_rows = min(len(self.requests), self.max_num_running_reqs)
             self._is_drafting = not self._pace.is_ahead(num_rows, has_free)
         return self._is_drafting
@@ -87,7 +96,8 @@ class DraftScheduler(AsyncScheduler):
     def update_from_output(
         self, scheduler_output: Any, model_runner_output: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        self._time(scheduler_output, model_runner_output)
+        if self.can_turn:
+            self._time(scheduler_output, model_runner_output)
         outputs = super().update_from_output(scheduler_output, model_runner_output, *args, **kwargs)
         if not self.get_num_unfinished_requests():
             self._last = None
@@ -106,12 +116,9 @@ class DraftScheduler(AsyncScheduler):
         is_plain = scheduler_output.total_num_scheduled_tokens == len(names) + num_drafted
         if not is_plain or num_free == len(names):
             return
-        is_ahead = scheduler_output.is_ahead if self.can_turn else scheduler_output.is_quiet
-        if is_ahead and num_drafted:  # the last drafts before nothing more is drafted
-            return
         num_tokens = sum(map(len, model_runner_output.sampled_token_ids))
         ms = 1e3 * (now - last)
-        self._pace.add(is_ahead, len(names), num_free > 0, num_tokens, ms)
+        self._pace.add(scheduler_output.is_ahead, len(names), num_free > 0, num_tokens, ms)
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         # vLLM widens a request that needs one token to a draft of full length, for graphs of drafts of full length.
@@ -126,7 +133,7 @@ class DraftScheduler(AsyncScheduler):
         if self.can_turn:
             scheduler_output.is_ahead = self.is_ahead
         else:
-            scheduler_output.is_quiet = not self.wants_drafts
+            scheduler_output.is_quiet = self.is_quiet
         if self.is_ahead:
             super()._update_after_schedule(scheduler_output)
         else:

@@ -75,29 +75,8 @@ def test_a_change_is_found():
     assert server.num_ahead - before < 2 * NUM_STEPS
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_text_is_hardly_slower_beside_calls_though_the_server_would_be_faster(noise):
-    server = Server((6.0, 5.0), (1.0, 3.0), noise=noise)
-    server.run(Pace(), has_free=True)
-    assert server.num_ahead > 0.95 * NUM_STEPS
-    assert server.ms / NUM_STEPS < 1.03 * 3.0
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_drafts_that_text_does_not_feel_are_made_beside_it(noise):
-    server = Server((6.0, 3.0), (1.0, 3.0), noise=noise)
-    server.run(Pace(), has_free=True)
-    assert server.num_ahead < 0.3 * NUM_STEPS
-
-
-def test_a_server_may_be_told_that_text_is_not_first():
-    server = Server((6.0, 5.0), (1.0, 3.0))
-    server.run(Pace(is_text_first=False), has_free=True)
-    assert server.num_ahead < 0.2 * NUM_STEPS
-
-
 def test_batches_of_other_sizes_and_those_with_others_in_them_are_judged_alone():
-    pace = Pace(is_text_first=False)
+    pace = Pace()
     Server((6.0, 10.0), (1.0, 3.0), num_rows=2).run(pace)
     Server((2.0, 12.0), (1.0, 3.0), num_rows=16).run(pace)
     Server((6.0, 10.0), (1.0, 3.0), num_rows=16).run(pace, has_free=True)

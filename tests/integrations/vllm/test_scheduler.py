@@ -50,9 +50,9 @@ class Ahead(DraftScheduler):
         self.is_held = self._fills_drafts = False
         self.requests, self.running = requests, [*requests.values()]
         self.max_num_running_reqs = 8
-        self._with_schema, self._pace = set(), Pace(is_text_first=False)
-        self._is_drafting = self._has_free = False
-        self._num_decided, self._last = 0, None
+        self._is_text_first = False
+        self._with_schema, self._pace = set(), Pace()
+        self._is_drafting, self._num_decided, self._last = True, 0, None
         self.prev_step_scheduled_req_ids = {"a"}
         self.drafts = []
 
@@ -127,11 +127,12 @@ def test_while_drafts_do_not_pay_it_stays_ahead(engine, monkeypatch):
     assert last.spec_token_ids == []  # no step ahead has drafts
 
 
-def test_when_text_comes_or_goes_it_is_decided_anew(engine, monkeypatch):
-    monkeypatch.setattr(Pace, "is_ahead", lambda self, num_rows, has_free: has_free)
+def test_where_text_is_first_nothing_is_drafted_beside_it(engine):
     scheduler = engine.scheduler
+    scheduler._is_text_first = True
     add_one_with_schema(scheduler)
     engine.go_on()
+    assert engine.did == ["begin"]
     del scheduler.requests["a"]  # the one without a schema
     for _ in range(2):
         engine.go_on()
@@ -141,11 +142,14 @@ def test_when_text_comes_or_goes_it_is_decided_anew(engine, monkeypatch):
     assert engine.did == ["begin", "finish", "step", "begin"]
 
 
-def test_one_step_after_the_other_the_worker_is_told_where_drafts_do_not_pay(monkeypatch):
+@pytest.mark.parametrize("is_text_first", [True, False])
+def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(
+    monkeypatch, is_text_first
+):
     monkeypatch.setattr(Scheduler, "_update_after_schedule", lambda *_: None)
-    monkeypatch.setattr(Pace, "is_ahead", lambda *_: True)
     scheduler = Ahead({"a": SimpleNamespace(spec_token_ids=[])})
     scheduler.can_turn = scheduler.is_ahead = False  # as on a CPU
+    scheduler._is_text_first = is_text_first
     add_one_with_schema(scheduler)
     said = []
     for _ in range(2):
@@ -153,7 +157,7 @@ def test_one_step_after_the_other_the_worker_is_told_where_drafts_do_not_pay(mon
         scheduler._update_after_schedule(output)
         said.append(output.is_quiet)
         scheduler.requests.pop("a", None)
-    assert said == [True, False]  # beside text, and by itself
+    assert said == [is_text_first, False]  # beside text, and by itself
 
 
 def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):
@@ -179,25 +183,6 @@ def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):
         (False, 2, True, 3, 10),
         (True, 2, True, 3, 10),
     ]
-
-
-def test_one_step_after_the_other_those_without_drafts_are_timed_too(monkeypatch):
-    monkeypatch.setattr(time, "perf_counter", iter([1.0, 1.01, 1.03, 1.06]).__next__)
-    timed = []
-    monkeypatch.setattr(Pace, "add", lambda self, *step: timed.append(step))
-    scheduler = Ahead({"a": SimpleNamespace(spec_token_ids=[])})
-    scheduler.can_turn = False
-    add_one_with_schema(scheduler)
-    for is_quiet, drafted in ((False, []), (False, [6]), (True, [6]), (True, [])):
-        output = SimpleNamespace(
-            num_scheduled_tokens={"a": 1, "b": 1 + len(drafted)},
-            total_num_scheduled_tokens=2 + len(drafted),
-            scheduled_spec_decode_tokens={"b": drafted} if drafted else {},
-            is_quiet=is_quiet,
-        )
-        scheduler._time(output, SimpleNamespace(sampled_token_ids=[[5], [6]]))
-    # neither the first, which tells no time, nor the one that verified the last drafts
-    assert [(one[0], round(one[4])) for one in timed] == [(False, 10), (True, 30)]
 
 
 def test_another_scheduler_keeps_vllms_way(engine):
