@@ -1,9 +1,9 @@
 """vLLM's asynchronous scheduling, kept while nobody is drafted for.
 
 Asynchronous scheduling begins a step before the last one's tokens are known, so that the host works while the device does.
-A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, none without
-one, and drafts make the server faster (see `pace`), one step after the other, and otherwise ahead, as without drafts. It turns
-only where no step is under way. Where vLLM never is ahead, as on a CPU, the worker is told when nothing is to be drafted.
+A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, and drafts
+make the server faster (see `pace`), one step after the other, and otherwise ahead, as without drafts. It turns only where no
+step is under way. Where a server puts text first, nothing is drafted beside it; an engine that never is ahead tells its worker.
 
 vLLM names this class in its configuration, see `config`. Read in vLLM 0.26 and 0.32.
 """

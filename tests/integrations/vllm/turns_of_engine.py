@@ -55,7 +55,6 @@ def main(way: str, path: str) -> None:
     options = {}
     if way != "without drafts":
         options["speculative_config"] = speculative_config()
-        options["additional_config"] = {"smoldiff": {"text_first": False}}
     if way == "turning":
         ready_for_streams()
         config.can_be_ahead = lambda _: True
