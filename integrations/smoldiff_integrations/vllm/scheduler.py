@@ -10,6 +10,7 @@ vLLM names this class in its configuration, see `config`. Read in vLLM 0.26 and 
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -22,6 +23,9 @@ from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.pace import NUM_TRIED, Pace
 from smoldiff_integrations.vllm.schema import is_schema
 from smoldiff_integrations.vllm.wrapping import Method, wrap
+
+QUIET_S = 1.0
+"""Where text is first: so long after the last of it nothing is drafted, since more may come while a draft is under way."""
 
 
 class DraftScheduler(AsyncScheduler):
@@ -37,6 +41,7 @@ class DraftScheduler(AsyncScheduler):
         self.is_held = False
         """Whether nothing new may be scheduled."""
         self._is_text_first = read_options(self.vllm_config.additional_config).text_first
+        self._quiet_until = -math.inf
         self._with_schema: set[str] = set()
         self._pace = Pace()
         self._is_drafting = True
@@ -69,13 +74,18 @@ class DraftScheduler(AsyncScheduler):
     @property
     def is_quiet(self) -> bool:
         """Whether nothing may be drafted, whatever it would bring."""
-        return self._is_text_first and self.has_free
+        if not self._is_text_first:
+            return False
+        now = time.monotonic()
+        if self.has_free:
+            self._quiet_until = now + QUIET_S
+        return now < self._quiet_until
 
     @property
     def wants_drafts(self) -> bool:
         """Whether a request that may be drafted for is there, and drafts pay."""
         has_free = self.has_free
-        if not self._with_schema or (has_free and self._is_text_first):
+        if not self._with_schema or self.is_quiet:
             self._num_decided = 0
             return False
         if self._num_decided <= 0:

@@ -11,7 +11,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm`
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from smoldiff_integrations.vllm.pace import Pace
-from smoldiff_integrations.vllm.scheduler import DraftScheduler, follow
+from smoldiff_integrations.vllm.scheduler import QUIET_S, DraftScheduler, follow
 
 
 class Engine:
@@ -50,7 +50,7 @@ class Ahead(DraftScheduler):
         self.is_held = self._fills_drafts = False
         self.requests, self.running = requests, [*requests.values()]
         self.max_num_running_reqs = 8
-        self._is_text_first = False
+        self._is_text_first, self._quiet_until = False, 0.0
         self._with_schema, self._pace = set(), Pace()
         self._is_drafting, self._num_decided, self._last = True, 0, None
         self.prev_step_scheduled_req_ids = {"a"}
@@ -127,19 +127,25 @@ def test_while_drafts_do_not_pay_it_stays_ahead(engine, monkeypatch):
     assert last.spec_token_ids == []  # no step ahead has drafts
 
 
-def test_where_text_is_first_nothing_is_drafted_beside_it(engine):
+def test_where_text_is_first_nothing_is_drafted_beside_it_and_for_a_while_behind(
+    engine, monkeypatch
+):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     scheduler = engine.scheduler
     scheduler._is_text_first = True
     add_one_with_schema(scheduler)
     engine.go_on()
-    assert engine.did == ["begin"]
     del scheduler.requests["a"]  # the one without a schema
-    for _ in range(2):
+    engine.go_on()
+    assert engine.did == ["begin", "begin"]
+    now[0] += QUIET_S
+    for _ in range(3):
         engine.go_on()
-    assert engine.did == ["begin", "finish", "step"]
+    assert engine.did == ["begin", "begin", "finish", "finish", "step"]
     scheduler.requests["c"] = SimpleNamespace(spec_token_ids=[])
     engine.go_on()
-    assert engine.did == ["begin", "finish", "step", "begin"]
+    assert engine.did[-1] == "begin"
 
 
 @pytest.mark.parametrize("is_text_first", [True, False])
@@ -151,12 +157,14 @@ def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(
     scheduler.can_turn = scheduler.is_ahead = False  # as on a CPU
     scheduler._is_text_first = is_text_first
     add_one_with_schema(scheduler)
-    said = []
+    now, said = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for _ in range(2):
         output = SimpleNamespace()
         scheduler._update_after_schedule(output)
         said.append(output.is_quiet)
         scheduler.requests.pop("a", None)
+        now[0] += QUIET_S
     assert said == [is_text_first, False]  # beside text, and by itself
 
 
