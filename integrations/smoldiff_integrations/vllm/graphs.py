@@ -8,8 +8,18 @@ all its tokens.
 
 from __future__ import annotations
 
+import logging
 from itertools import product
 from typing import Any
+
+KNOWN = (
+    "initialize_cudagraph_keys",
+    "_get_lora_cases",
+    "_create_padded_batch_descriptor",
+    "add_cudagraph_key",
+)
+"""What is used of vLLM's dispatcher."""
+log = logging.getLogger("vllm.smoldiff")
 
 
 def choose_graphs(runner: Any) -> None:
@@ -20,14 +30,17 @@ def choose_graphs(runner: Any) -> None:
     if dispatcher is None:
         return
     runner.uniform_decode_query_len = dispatcher.uniform_decode_query_len = 1
+    has_all = all(hasattr(dispatcher, name) for name in KNOWN)
+    if not has_all or not hasattr(runner, "_build_attention_metadata"):
+        log.warning("smoldiff: this vLLM captures graphs in another way; do not set mode FULL")
+        return
     initialize, build = dispatcher.initialize_cudagraph_keys, runner._build_attention_metadata
 
     def initialize_cudagraph_keys(mode: Any, *args: Any, **kwargs: Any) -> None:
-        if (
-            mode.name != "FULL"
-        ):  # vLLM turns FULL into another where attention cannot be captured so
+        if mode.name != "FULL":
             initialize(mode, *args, **kwargs)
             return
+        # It still is FULL: vLLM has asked all attention back ends, and they can be captured with drafts of any length.
         initialize(type(mode).FULL_DECODE_ONLY, *args, **kwargs)
         sizes = dispatcher.compilation_config.cudagraph_capture_sizes
         for size, num_loras in product(sizes, dispatcher._get_lora_cases()):

@@ -85,7 +85,7 @@ class DraftScheduler(AsyncScheduler):
     def wants_drafts(self) -> bool:
         """Whether a request that may be drafted for is there, and drafts pay."""
         has_free = self.has_free
-        if not self._with_schema or self.is_quiet:
+        if self.is_quiet or not self._with_schema:
             self._num_decided = 0
             return False
         if self._num_decided <= 0:

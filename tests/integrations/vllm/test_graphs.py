@@ -120,6 +120,17 @@ def test_attention_is_planned_for_what_its_graph_was_captured_for(
     assert runner.planned == [(num_tokens, planned, padded)]
 
 
+def test_of_a_vllm_that_captures_in_another_way_mode_full_is_left_as_it_is(caplog):
+    runner = Runner(CUDAGraphMode.FULL)
+    runner.cudagraph_dispatcher = SimpleNamespace(uniform_decode_query_len=65)
+    with caplog.at_level("WARNING", "vllm.smoldiff"):
+        choose_graphs(runner)
+    assert runner.cudagraph_dispatcher.uniform_decode_query_len == 1
+    assert "do not set mode FULL" in caplog.text
+    runner._build_attention_metadata(20, max_query_len=9, num_tokens_padded=32)
+    assert runner.planned == [(20, 9, 32)]
+
+
 def test_a_runner_without_graphs_is_left_alone():
     runner = SimpleNamespace(uniform_decode_query_len=65)
     choose_graphs(runner)

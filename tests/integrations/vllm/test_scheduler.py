@@ -134,8 +134,8 @@ def test_where_text_is_first_nothing_is_drafted_beside_it_and_for_a_while_behind
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     scheduler = engine.scheduler
     scheduler._is_text_first = True
-    add_one_with_schema(scheduler)
     engine.go_on()
+    add_one_with_schema(scheduler)
     del scheduler.requests["a"]  # the one without a schema
     engine.go_on()
     assert engine.did == ["begin", "begin"]
