@@ -17,7 +17,7 @@ from smoldiff_integrations.vllm.drafting import RequestDrafts
 from smoldiff_integrations.vllm.features import FeatureTable
 from smoldiff_integrations.vllm.head import ReadyHead
 from smoldiff_integrations.vllm.load import Load, fitting
-from smoldiff_integrations.vllm.schema import Constraint, NoScaffold, constraint_of, is_schema
+from smoldiff_integrations.vllm.schema import Constraint, NoScaffold, constraint_of, has_schema
 from smoldiff_integrations.vllm.warming import warm_up
 
 NO_LIMIT = 1 << 30
@@ -87,7 +87,7 @@ class BatchDrafts:
             for drafts in self._requests.values():
                 drafts.rest()
             for one in step.scheduler_output.scheduled_new_reqs:
-                if not _has_schema(one.sampling_params):
+                if not has_schema(one.sampling_params):
                     self._constraint(one.sampling_params)
                     self._free.add(one.req_id)
         except Exception:  # a fault of ours must not end the server's step
@@ -137,7 +137,7 @@ class BatchDrafts:
 
     def _draft(self, runner: Any, row: Row, step: Step, num_rows: int) -> list[int]:
         drafts = self._requests.get(row.request_id)
-        if drafts is None and step.is_quiet and _has_schema(row.sampling_params):
+        if drafts is None and step.is_quiet and has_schema(row.sampling_params):
             return []
         drafts = drafts or self._new(row, num_rows)
         if drafts is None:
@@ -256,10 +256,6 @@ class BatchDrafts:
         log.warning("smoldiff: a fault of the drafter; %s", what, exc_info=True)
         if self._num_faults == MAX_FAULTS:
             log.warning("smoldiff: %d faults; nothing is drafted any more", MAX_FAULTS)
-
-
-def _has_schema(params: Any) -> bool:
-    return is_schema(getattr(params, "structured_outputs", None))
 
 
 def _eos_id(params: Any) -> int | None:

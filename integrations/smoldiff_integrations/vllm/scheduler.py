@@ -21,7 +21,7 @@ from vllm.v1.engine.core import EngineCore
 from smoldiff_integrations.vllm import grammar
 from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.pace import NUM_TRIED, Pace
-from smoldiff_integrations.vllm.schema import is_schema
+from smoldiff_integrations.vllm.schema import has_schema
 from smoldiff_integrations.vllm.wrapping import Method, wrap
 
 QUIET_S = 1.0
@@ -54,7 +54,7 @@ class DraftScheduler(AsyncScheduler):
 
     def add_request(self, request: Any, *args: Any, **kwargs: Any) -> None:
         super().add_request(request, *args, **kwargs)
-        if is_schema(getattr(request.sampling_params, "structured_outputs", None)):
+        if has_schema(request.sampling_params):
             self._with_schema.add(request.request_id)
 
     def update_draft_token_ids(self, draft_token_ids: Any) -> None:

@@ -50,6 +50,11 @@ def is_schema(structured_outputs: Any) -> bool:
     return any(getattr(structured_outputs, kind, None) is not None for kind in kinds)
 
 
+def has_schema(sampling_params: Any) -> bool:
+    """Whether a request with vLLM's SamplingParams may be drafted for; None, as of a pooling request, may not."""
+    return is_schema(getattr(sampling_params, "structured_outputs", None))
+
+
 def constraint_of(
     structured_outputs: Any, styles: Sequence[JsonStyle], vocabulary: Vocabulary
 ) -> Constraint:

@@ -72,6 +72,7 @@ def test_vllms_own_graphs_leave_out_plain_steps():
 
 def test_whole_graphs_are_for_one_token_a_row():
     runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE)
+    assert runner.uniform_decode_query_len == 1
     captured = runner.capture()
     assert [one for one in captured if one[0] == "FULL"] == [
         ("FULL", size, size, True) for size in (8, 4, 2, 1)
