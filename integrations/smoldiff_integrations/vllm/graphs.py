@@ -1,9 +1,12 @@
-"""Which CUDA graphs of whole steps a worker captures: for one token a row, and in mode FULL for drafts of any length.
+"""Which CUDA graphs of whole steps a worker captures: for one token a row, and for drafts of any length beside them.
 
-vLLM captures them for drafts of full length, and only such steps would run in them. In mode FULL it has one set for steps
-of all kinds, where FlashAttention 3 goes wrong: its work is planned for the step's longest query, and where that is one
-token, or a few, the plan is for other tiles and another mask than those of the graph, which was captured for one query of
-all its tokens.
+vLLM captures them for drafts of full length, and only such steps would run in them; others run in graphs of parts, between
+which each layer's attention is launched. Where all attention back ends can be captured for queries of any lengths, each step
+is a whole graph here, in vLLM's mode FULL_AND_PIECEWISE, its default, as in FULL.
+
+In mode FULL vLLM has one set for steps of all kinds, where FlashAttention 3 goes wrong: its work is planned for the step's
+longest query, and where that is one token, or a few, the plan is for other tiles and another mask than those of the graph,
+which was captured for one query of all its tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ KNOWN = (
     "add_cudagraph_key",
 )
 """What is used of vLLM's dispatcher."""
+KNOWN_OF_RUNNER = ("_build_attention_metadata", "_check_and_update_cudagraph_mode")
 log = logging.getLogger("vllm.smoldiff")
 
 
@@ -31,16 +35,27 @@ def choose_graphs(runner: Any) -> None:
         return
     runner.uniform_decode_query_len = dispatcher.uniform_decode_query_len = 1
     has_all = all(hasattr(dispatcher, name) for name in KNOWN)
-    if not has_all or not hasattr(runner, "_build_attention_metadata"):
+    if not has_all or not all(hasattr(runner, name) for name in KNOWN_OF_RUNNER):
         log.warning("smoldiff: this vLLM captures graphs in another way; do not set mode FULL")
         return
-    initialize, build = dispatcher.initialize_cudagraph_keys, runner._build_attention_metadata
+    check, build = runner._check_and_update_cudagraph_mode, runner._build_attention_metadata
+    initialize = dispatcher.initialize_cudagraph_keys
+    whole_modes = {"FULL"}  # vLLM has asked all back ends
+
+    def check_and_update_cudagraph_mode(
+        attention_backends: Any, kv_cache_groups: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        if fit_any_lengths(runner, attention_backends, kv_cache_groups):
+            whole_modes.add("FULL_AND_PIECEWISE")
+        else:
+            whole_modes.discard("FULL_AND_PIECEWISE")
+        check(attention_backends, kv_cache_groups, *args, **kwargs)
 
     def initialize_cudagraph_keys(mode: Any, *args: Any, **kwargs: Any) -> None:
-        if mode.name != "FULL":
+        if mode.name not in whole_modes:
             initialize(mode, *args, **kwargs)
             return
-        # It still is FULL: vLLM has asked all attention back ends, and they can be captured with drafts of any length.
+        full = type(mode).FULL
         initialize(type(mode).FULL_DECODE_ONLY, *args, **kwargs)
         sizes = dispatcher.compilation_config.cudagraph_capture_sizes
         for size, num_loras in product(sizes, dispatcher._get_lora_cases()):
@@ -48,7 +63,7 @@ def choose_graphs(runner: Any) -> None:
                 key = dispatcher._create_padded_batch_descriptor(
                     size, False, num_loras > 0, num_loras
                 )
-                dispatcher.add_cudagraph_key(mode, key)
+                dispatcher.add_cudagraph_key(full, key)
 
     def build_attention_metadata(
         *args: Any, max_query_len: int, num_tokens_padded: int | None = None, **kwargs: Any
@@ -60,3 +75,22 @@ def choose_graphs(runner: Any) -> None:
 
     dispatcher.initialize_cudagraph_keys = initialize_cudagraph_keys
     runner._build_attention_metadata = build_attention_metadata
+    runner._check_and_update_cudagraph_mode = check_and_update_cudagraph_mode
+
+
+def fit_any_lengths(runner: Any, attention_backends: Any, kv_cache_groups: Any) -> bool:
+    """Whether every attention of the model can be captured in a graph for queries of any lengths.
+
+    attention_backends: of each group, classes. A server that asks for cascade attention runs such batches in graphs of parts.
+    """
+    try:
+        support = [
+            one.get_builder_cls().get_cudagraph_support(runner.vllm_config, group.kv_cache_spec)
+            for backends, group in zip(attention_backends, kv_cache_groups, strict=True)
+            for one in backends
+        ]
+        is_cascade_off = runner.model_config.disable_cascade_attn
+    except (AttributeError, TypeError, ValueError):
+        log.warning("smoldiff: this vLLM chooses graphs in another way", exc_info=True)
+        return False
+    return is_cascade_off and {one.name for one in support} == {"ALWAYS"}

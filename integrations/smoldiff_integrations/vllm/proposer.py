@@ -25,6 +25,7 @@ from smoldiff_integrations.vllm.hooks import install, share_memory
 from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.schema import styles_of
 from smoldiff_integrations.vllm.turns import turn
+from smoldiff_integrations.vllm.verifying import warm_up
 
 WITHOUT_HEAD = frozenset({"parallel", "copy"})
 
@@ -56,7 +57,7 @@ class Proposer:
         if missing:
             log.warning("smoldiff: this vLLM has other methods %s", ", ".join(missing))
         mend_expansion()
-        model_config = vllm_config.model_config
+        self._model_config = model_config = vllm_config.model_config
         try:
             tokenizer = _tokenizer(model_config)
             vocabulary = Vocabulary.of(tokenizer)
@@ -104,6 +105,7 @@ class Proposer:
             return
         if self._head is not None:
             self._share(target, self._head, self._batch)
+        warm_up(target, self._model_config)
         if self._is_first_rank:
             self._batch.warm_up()
         parts = self._batch.parts | ({"diffusion"} if self._batch.head else set())

@@ -7,18 +7,33 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm` has it")
 
 from vllm.config import CUDAGraphMode
+from vllm.v1.attention.backend import AttentionCGSupport
 from vllm.v1.cudagraph_dispatcher import CudagraphDispatcher
 
 from smoldiff_integrations.vllm.graphs import choose_graphs
 
 SIZES = [1, 2, 4, 8, 16, 32, 64]
 MAX_ROWS = 8
+ANY, EQUAL = AttentionCGSupport.ALWAYS, AttentionCGSupport.UNIFORM_BATCH
+
+
+class Backend:
+    """Of attention, with metadata builders that can be captured for queries of such lengths."""
+
+    def __init__(self, support):
+        self.support = support
+
+    def get_builder_cls(self):
+        return self
+
+    def get_cudagraph_support(self, vllm_config, kv_cache_spec):
+        return self.support
 
 
 class Runner:
     """vLLM's model runner, as far as it is touched."""
 
-    def __init__(self, mode, lora=None):
+    def __init__(self, mode, lora=None, support=(EQUAL,), has_cascade=False):
         graphs = SimpleNamespace(
             cudagraph_mode=mode,
             max_cudagraph_capture_size=SIZES[-1],
@@ -36,16 +51,23 @@ class Runner:
                 speculative_config=SimpleNamespace(num_speculative_tokens=64),
             )
         )
+        self.vllm_config = None
+        self.model_config = SimpleNamespace(disable_cascade_attn=not has_cascade)
         self.uniform_decode_query_len = 65
-        self.mode, self.planned = mode, []
+        self.mode, self.support, self.planned = mode, support, []
 
     def _build_attention_metadata(self, num_tokens, max_query_len, num_tokens_padded=None):
         self.planned.append((num_tokens, max_query_len, num_tokens_padded))
 
-    def capture(self):
+    def _check_and_update_cudagraph_mode(self, backends, groups, is_profiling=False):
         self.cudagraph_dispatcher.initialize_cudagraph_keys(
             self.mode, self.uniform_decode_query_len
         )
+
+    def capture(self):
+        backends = [{Backend(one)} for one in self.support]
+        groups = [SimpleNamespace(kv_cache_spec=None) for _ in backends]
+        self._check_and_update_cudagraph_mode(backends, groups, is_profiling=False)
         return [
             (mode.name, one.num_tokens, one.num_reqs, one.uniform)
             for mode, found in self.cudagraph_dispatcher.get_capture_descs()
@@ -82,8 +104,14 @@ def test_whole_graphs_are_for_one_token_a_row():
     assert runner.dispatch(65) == ("NONE", 65, False)
 
 
-def test_in_mode_full_steps_with_drafts_are_whole_graphs_beside_those_of_plain_steps():
-    runner = chosen(CUDAGraphMode.FULL)
+WHOLE = [(CUDAGraphMode.FULL, ()), (CUDAGraphMode.FULL_AND_PIECEWISE, (ANY, ANY))]
+
+
+@pytest.mark.parametrize(("mode", "support"), WHOLE, ids=["FULL", "the default"])
+def test_where_attention_can_be_captured_for_any_drafts_they_are_whole_graphs_beside_plain_steps(
+    mode, support
+):
+    runner = chosen(mode, support=support)
     captured = runner.capture()
     assert {one[0] for one in captured} == {"FULL"}
     assert sorted(one[1:] for one in captured if not one[3]) == [
@@ -98,6 +126,48 @@ def test_in_mode_full_steps_with_drafts_are_whole_graphs_beside_those_of_plain_s
     assert runner.dispatch(9, 1, 30) == ("FULL", 64, False)
     assert runner.dispatch(2) == ("FULL", 2, False)
     assert runner.dispatch(65) == ("NONE", 65, False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"support": (ANY, EQUAL)}, {"support": ()}, {"support": (ANY,), "has_cascade": True}],
+    ids=["one for equal lengths alone", "no attention", "cascade attention"],
+)
+def test_otherwise_steps_with_drafts_are_graphs_of_parts(options):
+    runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE, **options)
+    runner.capture()
+    assert runner.dispatch(9, 1, 30) == ("PIECEWISE", 64, False)
+    assert runner.dispatch(1, 1, 1) == ("FULL", 4, True)
+
+
+def test_what_another_cache_cannot_be_captured_for_counts_when_it_comes():
+    runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE, support=(ANY,))
+    runner.capture()
+    assert runner.dispatch(9, 1, 30) == ("FULL", 64, False)
+    runner.support = (EQUAL,)
+    runner.cudagraph_dispatcher.cudagraph_keys = {
+        mode: set() for mode in runner.cudagraph_dispatcher.cudagraph_keys
+    }
+    runner.capture()
+    assert runner.dispatch(9, 1, 30) == ("PIECEWISE", 64, False)
+
+
+@pytest.mark.parametrize(
+    "mode", [CUDAGraphMode.NONE, CUDAGraphMode.PIECEWISE, CUDAGraphMode.FULL_DECODE_ONLY]
+)
+def test_another_mode_that_a_server_asks_for_is_left(mode):
+    runner = chosen(mode, support=(ANY,))
+    runner.capture()
+    assert runner.dispatch(9, 1, 30)[0] == ("PIECEWISE" if mode.name == "PIECEWISE" else "NONE")
+
+
+def test_of_a_vllm_that_asks_its_back_ends_in_another_way_graphs_are_of_parts(caplog):
+    runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE, support=(ANY,))
+    del runner.model_config
+    with caplog.at_level("WARNING", "vllm.smoldiff"):
+        runner.capture()
+    assert "in another way" in caplog.text
+    assert runner.dispatch(9, 1, 30) == ("PIECEWISE", 64, False)
 
 
 def test_in_mode_full_each_number_of_adapters_has_its_graphs():
