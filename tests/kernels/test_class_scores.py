@@ -151,7 +151,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "error", "says"), WRONG, ids=str)
+@pytest.mark.parametrize(
+    ("name", "change", "error", "says"), WRONG, ids=[f"{name}, {says}" for name, *_, says in WRONG]
+)
 def test_what_does_not_fit_is_refused(name, change, error, says):
     operands = {
         "score_RU": torch.zeros(2, 5, device=checks.DEVICE),

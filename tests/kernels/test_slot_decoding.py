@@ -278,7 +278,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "error", "says"), WRONG, ids=str)
+@pytest.mark.parametrize(
+    ("name", "change", "error", "says"), WRONG, ids=[f"{name}, {says}" for name, *_, says in WRONG]
+)
 def test_what_does_not_fit_is_refused(name, change, error, says):
     operands = Batch([(automata()["enum"], 3)], drawing(0)).operands("reference")
     with pytest.raises(error, match=says):
