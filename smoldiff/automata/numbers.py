@@ -16,7 +16,7 @@ import numpy as np
 
 from smoldiff.automata.dfa import DEAD, Dfa
 from smoldiff.automata.magnitudes import Bound, magnitudes
-from smoldiff.automata.operations import EMPTY, finite, minimise, reachable, trim, union
+from smoldiff.automata.operations import EMPTY, finite, intersect, minimise, reachable, trim, union
 
 MAX_DIGITS = 15
 """Digits before the point where nothing bounds a number: every such integer is exact as a float."""
@@ -96,6 +96,38 @@ def number_language(
         return found, True
     whole, _ = _multiples_of_integer((low, high), multiple_of, max_digits)
     return minimise(union(found, whole, MAX_REMAINDER_STATES)), False
+
+
+def fractional(numbers: Dfa) -> Dfa:
+    """Those of some decimals that are not whole, as floats either; all of them where there are none.
+
+    They have at most FLOAT_DIGITS significant digits: with more, what is behind the point may be lost in a float.
+    """
+    found = intersect(numbers, _with_a_point())
+    return numbers if found.is_empty else minimise(found)
+
+
+@lru_cache(maxsize=1)
+def _with_a_point() -> Dfa:
+    """Texts with a point among at most FLOAT_DIGITS significant digits: zeros in front are not."""
+    num = FLOAT_DIGITS + 1
+    start, behind_sign, whole, point, fraction = 0, 1, 2, 2 + num, 2 + 2 * num  # and digits so far
+    table = np.full((2 + 3 * num, 256), DEAD, np.int32)
+    table[start, ord("-")] = behind_sign
+    for first in (start, behind_sign):
+        table[first, ord("0")] = whole
+        table[first, ord("1") : ord("9") + 1] = whole + 1
+    for so_far in range(num):
+        table[whole + so_far, ord(".")] = point + so_far
+        if so_far < FLOAT_DIGITS:
+            digits = slice(ord("0"), ord("9") + 1)
+            table[[point + so_far, fraction + so_far], digits] = fraction + so_far + 1
+            if so_far:
+                table[whole + so_far, digits] = whole + so_far + 1
+    table[[point, fraction], ord("0")] = fraction
+    accepts = np.zeros(len(table), np.bool_)
+    accepts[fraction + 1 :] = True
+    return trim(reachable(Dfa(table, accepts)))
 
 
 def _bound(value: Number | None, is_strict: bool) -> Bound | None:

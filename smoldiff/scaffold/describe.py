@@ -62,8 +62,9 @@ def _describe_number(language: Number) -> str:
         "≤": language.maximum,
         "<": language.exclusive_maximum,
     }
+    name = "number that is not whole" if language.is_fractional else "number"
     return " ".join(
-        ["number", *(f"{sign}{bound}" for sign, bound in limits.items() if bound is not None)]
+        [name, *(f"{sign}{bound}" for sign, bound in limits.items() if bound is not None)]
     )
 
 

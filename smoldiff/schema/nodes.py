@@ -63,6 +63,8 @@ class Number:
     exclusive_minimum: int | float | None = None
     exclusive_maximum: int | float | None = None
     multiple_of: int | float | None = None
+    is_fractional: bool = False
+    """Whether whole numbers are excluded."""
 
 
 @dataclass(frozen=True, slots=True)

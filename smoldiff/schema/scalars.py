@@ -53,11 +53,13 @@ def literal_pattern(text: str) -> str:
 
 
 def build_number(conjunction: Conjunction) -> Number:
+    is_fractional = "integer" in conjunction.excluded_types
     if conjunction.says_only_types:
-        return Number(conjunction.pointer)
+        return Number(conjunction.pointer, is_fractional=is_fractional)
     schemas = [fact.schema for fact in conjunction.ordered_facts]
     low, above, high, below = _bounds(schemas)
-    node = Number(conjunction.pointer, low, high, above, below, _step(schemas))
+    step = _step(schemas)
+    node = Number(conjunction.pointer, low, high, above, below, step, is_fractional)
     lowest = max((v for v in (low, above) if v is not None), default=-math.inf)
     highest = min((v for v in (high, below) if v is not None), default=math.inf)
     is_open = lowest == above or highest == below

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from smoldiff.automata.dfa import Dfa
 from smoldiff.automata.errors import NoAutomaton
-from smoldiff.automata.numbers import integer_language, number_language
+from smoldiff.automata.numbers import fractional, integer_language, number_language
 from smoldiff.automata.operations import finite
 from smoldiff.automata.strings import string_content, string_language
 from smoldiff.scaffold.pieces import Language, holds_content
@@ -88,13 +88,14 @@ def slot_dfa(language: Language) -> Dfa:
         case Integer(minimum=low, maximum=high, multiple_of=step):
             return integer_language(low, high, step)[0]
         case Number():
-            return number_language(
+            numbers, _ = number_language(
                 _at_least(language.minimum),
                 _at_most(language.maximum),
                 _at_least(language.exclusive_minimum),
                 _at_most(language.exclusive_maximum),
                 language.multiple_of,
-            )[0]
+            )
+            return fractional(numbers) if language.is_fractional else numbers
         case Opaque():
             raise ValueError("any JSON value: not a regular language")
         case _:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from smoldiff.automata.numbers import exact, integer_language, number_language
+from smoldiff.automata.numbers import exact, fractional, integer_language, number_language
 
 SMALL = st.none() | st.integers(-150, 150)
 STEPS = st.sampled_from([None, 1, 2, 3, 7, 10, 12, 100, 250, 0.5, 2.5])
@@ -46,6 +46,36 @@ def test_decimals_are_exactly_those_within_bounds(low, high, above, below):
             and (below is None or value < exact(below))
         )
         assert dfa.matches(decimal_text(k).encode()) == is_valid
+
+
+@settings(max_examples=60, deadline=None)
+@given(DECIMALS, DECIMALS)
+def test_fractional_decimals_are_those_that_are_not_whole(low, high):
+    numbers, _ = number_language(low, high, max_digits=2, max_decimals=2)
+    values = [k for k in range(-9999, 9999) if numbers.matches(decimal_text(k).encode())]
+    found = fractional(numbers)
+    has_any = any(k % 100 for k in values)
+    for k in values[::7] if has_any else values:
+        assert found.matches(decimal_text(k).encode()) == (bool(k % 100) or not has_any)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1 - 10**20, 10**20 - 1), st.integers(0, 10**8 - 1))
+def test_what_is_fractional_is_so_as_a_float_too(whole, behind):
+    text = f"{whole}.{behind:08d}".rstrip("0").rstrip(".")
+    numbers, _ = number_language(-(10**20), 10**20, max_decimals=8)
+    assert numbers.matches(text.encode())
+    is_found = fractional(numbers).matches(text.encode())
+    assert not is_found or not float(text).is_integer()
+    is_short = len(text.strip("-0.").replace(".", "")) <= 15
+    assert is_found == ("." in text and is_short)
+
+
+def test_where_no_number_is_fractional_all_stay():
+    numbers, _ = number_language(10**15)
+    assert fractional(numbers).matches(str(10**15).encode())
+    evens, _ = number_language(multiple_of=2)
+    assert fractional(evens).matches(b"4")
 
 
 SCHEMAS = [

@@ -21,6 +21,7 @@ TOOL = {
             "room": {"enum": ["a", "b"]},
             "guests": {"type": "array", "items": {"type": "string", "maxLength": 4}, "maxItems": 3},
             "note": {"anyOf": [{"type": "null"}, {"type": "number", "exclusiveMinimum": 0}]},
+            "part": {"type": "number", "not": {"type": "integer"}, "maximum": 1},
         },
         "required": ["city", "nights"],
     },
@@ -46,7 +47,8 @@ def test_slots_decisions_and_the_summary_are_printed():
         "\u2039string \u22644 characters \u22644\u203a",
         "| null: null",
         "number >0",
-        "6 slots, 8 decisions",
+        "number that is not whole ≤1",
+        "7 slots, 9 decisions",
     ):
         assert words in text, text
 

@@ -103,6 +103,11 @@ def types(node):
         ({"type": "string", "not": {"pattern": "^a"}}, String("", excluded=("^a",))),
         ({"type": "string", "not": {"minLength": 3}}, String("", max_length=2)),
         ({"type": "number", "not": {"minimum": 3}}, Number("", exclusive_maximum=3)),
+        ({"type": "number", "not": {"type": "integer"}}, Number("", is_fractional=True)),
+        (
+            {"type": "number", "maximum": 9, "not": {"type": "integer"}},
+            Number("", maximum=9, is_fractional=True),
+        ),
         ({"type": "boolean", "not": {"const": True}}, Const("", "false")),
         ({"not": {"not": TEXT}}, String("")),
         ({"not": TEXT}, Opaque("", ("object", "array", "number", "boolean", "null"))),
