@@ -1,13 +1,14 @@
 """Whether a value is valid under a schema, and what is wrong with it. jsonschema judges, and its exceptions end here.
 
-Numbers are read as they are written, so 19.99 is a multiple of 0.01 (a server that reads floats may differ). Nothing is
-ever fetched.
+Numbers are read as they are written, so 19.99 is a multiple of 0.01 (a server that reads floats may differ). A number of more
+digits than a float keeps must be valid as that float too. Nothing is ever fetched.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +116,12 @@ def _judged(
     validator = _prepared(schema, at)
     try:
         with new_trail():
-            return read(_errors(validator, value, inside))
+            found = read(_errors(validator, value, inside))
+        kept = value if found else _kept_by_floats(value)
+        if kept is value:
+            return found
+        with new_trail():
+            return read(_errors(validator, kept, inside))
     except Unjudgeable as problem:
         pointer = _pointer(problem.schema, problem.keyword, validator.schema, at)
         raise UnsupportedSchema(pointer, problem.problem) from None
@@ -130,6 +136,32 @@ def _judged(
         if not _is_overflow(problem):
             raise
         return failed(Fault("", "nested too deeply to be checked", UNJUDGED))
+
+
+def _kept_by_floats(value: Any) -> Any:
+    """The value with its numbers as they are written after floats have held them; itself where none changes.
+
+    Itself too where it is nested more deeply than Python can follow.
+    """
+
+    def kept(one: Any) -> Any:
+        match one:
+            case Exact():
+                as_float = Exact(repr(float(one)))
+                return one if as_float == one else as_float
+            case list():
+                items = [kept(item) for item in one]
+                return one if all(map(operator.is_, items, one)) else items
+            case dict():
+                members = {name: kept(member) for name, member in one.items()}
+                return one if all(map(operator.is_, members.values(), one.values())) else members
+            case _:
+                return one
+
+    try:
+        return kept(value)
+    except RecursionError:
+        return value
 
 
 def _check_schemas(schema: Any, at: str) -> None:

@@ -52,6 +52,10 @@ FOUND = {
         1,
         {"minimum": 1, "not": {"type": "integer"}, "maximum": 10**40},
     ),
+    "a number that is a multiple as a float only": (
+        173,
+        {"not": {"multipleOf": 0.001}, "exclusiveMinimum": 9007199254740992},
+    ),
     "a bound that is another number as a float": (
         0,
         {"type": "number", "minimum": 1e308, "exclusiveMaximum": 1.7e308},

@@ -132,6 +132,29 @@ DOUBLING = {
 }
 
 
+@pytest.mark.parametrize(
+    ("schema", "number"),
+    [
+        ({"not": {"type": "integer"}}, "98260016918207109800.194161"),
+        ({"not": {"multipleOf": 0.001}}, "75590000600980500.008499"),
+        ({"exclusiveMaximum": 1}, "0.99999999999999999999"),
+    ],
+    ids=["no integer", "no multiple", "below a bound"],
+)
+def test_a_number_of_many_digits_is_valid_only_if_it_is_as_a_float_too(schema, number):
+    assert not is_valid(EXACT.decode(number), schema)
+    fault = first_error(
+        EXACT.decode(f'{{"a": [{number}]}}'), {"properties": {"a": {"items": schema}}}
+    )
+    assert fault.pointer == "/a/0"
+    assert is_valid(EXACT.decode(number), True)
+
+
+@pytest.mark.parametrize("number", ["123456789012345.67", "0.1234567890123456789", "-1e-300"])
+def test_numbers_of_many_digits_are_numbers(number):
+    assert is_valid(EXACT.decode(number), {"type": "number", "not": {"type": "integer"}})
+
+
 def nested(word, depth):
     schema = {"properties": {"a": {}}}
     for _ in range(depth):
