@@ -99,7 +99,7 @@ def number_language(
 
 
 def fractional(numbers: Dfa) -> Dfa:
-    """Those of some decimals that are not whole, as floats either; all of them where there are none.
+    """Of these decimals those that are not whole, nor as floats; all of them where there are none.
 
     They have at most FLOAT_DIGITS significant digits: with more, what is behind the point may be lost in a float.
     """

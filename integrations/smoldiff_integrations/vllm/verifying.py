@@ -1,7 +1,7 @@
 """vLLM's kernels that verify drafts, compiled before a request has to wait for them.
 
-Triton compiles a kernel anew for a number of rows that is 1, for multiples of 16 and for others, and for arguments that are
-not given. With drafts a step can be any of these, and each takes a third of a second the first time. vLLM warms up none of them.
+Triton compiles a kernel anew for a number of rows that is 1, for multiples of 16 and for others, and where an argument is left
+out. With drafts a step can be any of these; each takes a third of a second the first time, and vLLM tries out none of them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ def warm_up(target: Any, model_config: Any) -> None:
 
     What vLLM does in another way than this is compiled as ever, when it is first needed.
     """
-    device = next(target.parameters()).device
-    if device.type != "cuda":
-        return
     began = time.perf_counter()
-    shape_RH = NUM_ROWS[-1] + 1, model_config.get_hidden_size()
     try:
-        logits_RV = target.compute_logits(
-            torch.zeros(shape_RH, dtype=model_config.dtype, device=device)
-        )
+        device = next(target.parameters()).device
+        if device.type != "cuda":
+            return
+        shape_RH = NUM_ROWS[-1] + 1, model_config.get_hidden_size()
+        states_RH = torch.zeros(shape_RH, dtype=model_config.dtype, device=device)
+        logits_RV = target.compute_logits(states_RH)
         if logits_RV is not None:  # of a rank that samples
             mask_rows(logits_RV)
             accept(logits_RV)
