@@ -10,6 +10,9 @@ from smoldiff.schema.part import Exclusion, Option, Part, Schema, followed
 
 Ways = Iterator[Option]
 
+_COMMON = (None, True, 0, "", [], {})
+"""Values of which two are tried where items must not be unique: no schema says that any two are equal."""
+
 
 def ways_to_fail(part: Part, schema: Schema) -> list[Option]:
     """Options of which one holds exactly if the negated `part` does; those that say less than they should stand last."""
@@ -143,8 +146,12 @@ def _contains(part: Part, schema: Schema, idx: int) -> Ways:
 
 
 def _unique(part: Part, schema: Schema, idx: int) -> Ways:
-    if schema["uniqueItems"]:
-        yield part.made("doubles", {"minItems": 2}), *_left_out(part, "array")
+    if not schema["uniqueItems"]:
+        return
+    for value in _COMMON:
+        twice = {"type": "array", "prefixItems": [{"const": value}] * 2, "minItems": 2}
+        yield (part.made(("doubles", repr(value)), twice),)
+    yield part.made("doubles", {"minItems": 2}), *_left_out(part, "array")
 
 
 def _at_least(kind: str, opposite: str) -> Callable[[Part, Schema, int], Ways]:
