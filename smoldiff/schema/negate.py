@@ -10,7 +10,7 @@ from smoldiff.schema.part import Exclusion, Option, Part, Schema, followed
 
 Ways = Iterator[Option]
 
-_COMMON = (None, True, 0, "", [], {})
+_COMMON: tuple[object, ...] = (None, True, 0, "", [], {})
 """Values of which two are tried where items must not be unique: no schema says that any two are equal."""
 
 
