@@ -2,7 +2,7 @@
 
 vLLM captures them for drafts of full length, and only such steps would run in them; others run in graphs of parts, between
 which each layer's attention is launched. Where all attention back ends can be captured for queries of any lengths, each step
-is a whole graph here, in vLLM's mode FULL_AND_PIECEWISE, its default, as in FULL.
+of a model of text is a whole graph here, in vLLM's mode FULL_AND_PIECEWISE, its default, as in FULL.
 
 In mode FULL vLLM has one set for steps of all kinds, where FlashAttention 3 goes wrong: its work is planned for the step's
 longest query, and where that is one token, or a few, the plan is for other tiles and another mask than those of the graph,
@@ -81,7 +81,8 @@ def choose_graphs(runner: Any) -> None:
 def fit_any_lengths(runner: Any, attention_backends: Any, kv_cache_groups: Any) -> bool:
     """Whether every attention of the model can be captured in a graph for queries of any lengths.
 
-    attention_backends: of each group, classes. A server that asks for cascade attention runs such batches in graphs of parts.
+    attention_backends: of each group, classes. A server that asks for cascade attention runs such batches in graphs of parts, and
+    so do models that take more than text, as vLLM has them by itself.
     """
     try:
         support = [
@@ -89,8 +90,8 @@ def fit_any_lengths(runner: Any, attention_backends: Any, kv_cache_groups: Any) 
             for backends, group in zip(attention_backends, kv_cache_groups, strict=True)
             for one in backends
         ]
-        is_cascade_off = runner.model_config.disable_cascade_attn
+        has_more = not runner.model_config.disable_cascade_attn or runner.supports_mm_inputs
     except (AttributeError, TypeError, ValueError):
         log.warning("smoldiff: this vLLM chooses graphs in another way", exc_info=True)
         return False
-    return is_cascade_off and {one.name for one in support} == {"ALWAYS"}
+    return not has_more and {one.name for one in support} == {"ALWAYS"}

@@ -33,7 +33,7 @@ class Backend:
 class Runner:
     """vLLM's model runner, as far as it is touched."""
 
-    def __init__(self, mode, lora=None, support=(EQUAL,), has_cascade=False):
+    def __init__(self, mode, lora=None, support=(EQUAL,), has_cascade=False, has_images=False):
         graphs = SimpleNamespace(
             cudagraph_mode=mode,
             max_cudagraph_capture_size=SIZES[-1],
@@ -53,6 +53,7 @@ class Runner:
         )
         self.vllm_config = None
         self.model_config = SimpleNamespace(disable_cascade_attn=not has_cascade)
+        self.supports_mm_inputs = has_images
         self.uniform_decode_query_len = 65
         self.mode, self.support, self.planned = mode, support, []
 
@@ -130,8 +131,13 @@ def test_where_attention_can_be_captured_for_any_drafts_they_are_whole_graphs_be
 
 @pytest.mark.parametrize(
     "options",
-    [{"support": (ANY, EQUAL)}, {"support": ()}, {"support": (ANY,), "has_cascade": True}],
-    ids=["one for equal lengths alone", "no attention", "cascade attention"],
+    [
+        {"support": (ANY, EQUAL)},
+        {"support": ()},
+        {"support": (ANY,), "has_cascade": True},
+        {"support": (ANY,), "has_images": True},
+    ],
+    ids=["one for equal lengths alone", "no attention", "cascade attention", "images"],
 )
 def test_otherwise_steps_with_drafts_are_graphs_of_parts(options):
     runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE, **options)
