@@ -7,6 +7,8 @@ import torch
 from serving.recorded import RAISED, RECORDED, Oracle, places, wrap, wrap_second, write_answers
 from serving.shapes import SHAPES, write_model
 
+from smoldiff.decode.model import NANO, model_path
+
 PROMPT, ANSWER = [5, 6, 7], [11, 12, 13, 14]
 
 
@@ -126,4 +128,9 @@ def test_a_model_of_a_shape_has_its_sizes_and_a_tokenizer(name, tmp_path):
     config = AutoConfig.from_pretrained(folder)
     assert {key: getattr(config, key) for key in SHAPES[name]} == SHAPES[name]
     assert len(config.layer_types) == len(config.no_rope_layers) == config.num_hidden_layers
-    assert AutoTokenizer.from_pretrained(folder).chat_template
+    tokenizer, own = (AutoTokenizer.from_pretrained(one) for one in (folder, model_path(NANO)))
+    assert tokenizer.chat_template == own.chat_template
+    assert len(tokenizer) == config.vocab_size
+    assert all(map(tokenizer.decode, range(len(own), len(tokenizer), 997)))
+    text = '{"x9000": ["x8192 x19999", 19999]}<|im_end|>'
+    assert tokenizer(text).input_ids == own(text).input_ids
