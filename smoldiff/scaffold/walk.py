@@ -75,7 +75,10 @@ class Walk(Reading):
         if kind is None:
             self.slot(slot, at)
         else:
-            self.walk(anything(slot.pointer, slot.language.types)[kind], at)
+            kinds = anything(slot.pointer, slot.language.types)
+            self.walk(
+                kinds[kind if kind < len(kinds) else 0], at
+            )  # another slot may stand here now
 
     def _object(self, keys: Keys, at: str) -> None:
         first, is_begun = len(self.decisions), self.is_reading

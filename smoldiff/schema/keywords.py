@@ -115,6 +115,10 @@ def _is_name_lists(value: object) -> bool:
     return isinstance(value, dict) and all(map(is_name_list, value.values()))
 
 
+def _is_schemas(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_schema, value.values()))
+
+
 def _is_dependencies(value: object) -> bool:
     return isinstance(value, dict) and all(
         is_schema(part) or isinstance(part, str) or is_name_list(part) for part in value.values()
@@ -154,7 +158,7 @@ KINDS: dict[str, Check] = {
     "minProperties": _COUNT,
     "maxProperties": _COUNT,
     "dependentRequired": (_is_name_lists, "an object of lists of property names"),
-    "dependentSchemas": _NAMED,
+    "dependentSchemas": (_is_schemas, "an object of schemas"),
     "dependencies": (_is_dependencies, "an object of schemas or lists of property names"),
     "items": (_is_items, "a schema, or a list of schemas"),
     "prefixItems": _SCHEMAS,

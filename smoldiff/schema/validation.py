@@ -249,6 +249,8 @@ def _prepared(schema: Any, at: str) -> Any:
         raise UnsupportedSchema(at, "nested too deeply to be checked") from None
     except (TypeError, ValueError) as problem:
         raise UnsupportedSchema(at, f"not JSON: {problem}") from None
+    except AttributeError as problem:  # of a library that takes an identifier for a text
+        raise UnsupportedSchema(at, f"a part of it cannot be read: {problem}") from problem
 
 
 @lru_cache(maxsize=256)

@@ -80,6 +80,8 @@ def counted(
     top = min_chars if max_chars is None else max_chars
     if not top and max_chars is None:
         return replace(edges, chars=np.zeros_like(edges.chars)), accepts
+    if not len(edges):
+        return edges, accepts & (min_chars == 0)
     if len(edges) * (top + 1) > MAX_EDGES:
         raise AutomatonTooLarge(f"counting {top} characters takes more than {MAX_EDGES} edges")
     before = np.tile(np.arange(top + 1), len(edges))

@@ -213,11 +213,11 @@ def may_negate_format(schema: Any) -> bool:
 def witness(schema: Any) -> Any:
     """A list of one small value that jsonschema finds valid, formats asserted; None where none of those tried is.
 
-    Words and formats of later drafts count in earlier ones too, as they do where a schema is read.
+    Words and formats of one draft count in others too, as they do where a schema is read.
     """
     validator, newest = validators(schema)["format on"], jsonschema.Draft202012Validator
-    unknown = {w: f for w, f in newest.VALIDATORS.items() if w not in validator.VALIDATORS}
-    kind = extend(type(validator), unknown)
+    known = {**jsonschema.Draft7Validator.VALIDATORS, **newest.VALIDATORS}
+    kind = extend(type(validator), {**known, **validator.VALIDATORS})
     later = kind(schema, registry=Registry(), format_checker=newest.FORMAT_CHECKER)
     return next(
         ([value] for value in PROBES if validator.is_valid(value) and later.is_valid(value)), None
