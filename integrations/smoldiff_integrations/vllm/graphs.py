@@ -40,22 +40,20 @@ def choose_graphs(runner: Any) -> None:
         return
     check, build = runner._check_and_update_cudagraph_mode, runner._build_attention_metadata
     initialize = dispatcher.initialize_cudagraph_keys
-    whole_modes = {"FULL"}  # vLLM has asked all back ends
+    fits = False
 
     def check_and_update_cudagraph_mode(
         attention_backends: Any, kv_cache_groups: Any, *args: Any, **kwargs: Any
     ) -> None:
-        if fit_any_lengths(runner, attention_backends, kv_cache_groups):
-            whole_modes.add("FULL_AND_PIECEWISE")
-        else:
-            whole_modes.discard("FULL_AND_PIECEWISE")
+        nonlocal fits
+        fits = fit_any_lengths(runner, attention_backends, kv_cache_groups)
         check(attention_backends, kv_cache_groups, *args, **kwargs)
 
     def initialize_cudagraph_keys(mode: Any, *args: Any, **kwargs: Any) -> None:
-        if mode.name not in whole_modes:
+        # Where it is FULL, vLLM has asked all back ends.
+        if mode.name != "FULL" and not (fits and mode.name == "FULL_AND_PIECEWISE"):
             initialize(mode, *args, **kwargs)
             return
-        full = type(mode).FULL
         initialize(type(mode).FULL_DECODE_ONLY, *args, **kwargs)
         sizes = dispatcher.compilation_config.cudagraph_capture_sizes
         for size, num_loras in product(sizes, dispatcher._get_lora_cases()):
@@ -63,7 +61,7 @@ def choose_graphs(runner: Any) -> None:
                 key = dispatcher._create_padded_batch_descriptor(
                     size, False, num_loras > 0, num_loras
                 )
-                dispatcher.add_cudagraph_key(full, key)
+                dispatcher.add_cudagraph_key(type(mode).FULL, key)
 
     def build_attention_metadata(
         *args: Any, max_query_len: int, num_tokens_padded: int | None = None, **kwargs: Any

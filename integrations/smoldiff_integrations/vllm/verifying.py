@@ -47,10 +47,9 @@ def mask_rows(logits_RV: Tensor) -> None:
     """Put grammar masks on some rows, and on all that there are."""
     import xgrammar
 
-    num_words = -(-logits_RV.shape[1] // 32)
     for num, are_all in product(NUM_ROWS, (False, True)):
         rows_RV = logits_RV[: num if are_all else num + 1]
-        allowed_RW = torch.full((len(rows_RV), num_words), -1, dtype=torch.int32)
+        allowed_RW = xgrammar.allocate_token_bitmask(*rows_RV.shape)
         chosen = None if are_all else torch.arange(num, dtype=torch.int32, device=rows_RV.device)
         xgrammar.apply_token_bitmask_inplace(rows_RV, allowed_RW.to(rows_RV.device), indices=chosen)
 
