@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from smoldiff_integrations.vllm.graphs import choose_graphs
+from smoldiff_integrations.vllm.graphs import Graphs
 from smoldiff_integrations.vllm.proposer import NO_LIMIT
 
 
@@ -26,7 +26,7 @@ class Rejected:
 
         def unlimited(runner: Any, *args: Any, **kwargs: Any) -> Any:
             runner.effective_drafter_max_model_len = NO_LIMIT
-            choose_graphs(runner)
+            Graphs(runner, plain_tokens=None)
             return load_model(runner, *args, **kwargs)
 
         GPUModelRunner.load_model = unlimited

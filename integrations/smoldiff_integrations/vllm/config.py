@@ -15,7 +15,11 @@ from smoldiff_integrations.vllm.wrapping import Method, takes, wrap
 
 SCHEDULER = "smoldiff_integrations.vllm.scheduler.DraftScheduler"
 GRAPH_TOKENS = 1024
-"""Of the largest step that a graph is captured for; vLLM's own limit is 512."""
+"""Of the largest step that a graph is captured for."""
+VLLM_GRAPH_TOKENS = 512
+"""vLLM's own limit."""
+PLAIN_TOKENS = "smoldiff_plain_tokens"
+"""A configuration's attribute: of the largest step that vLLM by itself would have a graph for, where we ask for larger ones."""
 log = logging.getLogger("vllm.smoldiff")
 
 
@@ -32,6 +36,7 @@ def _adapting(method: Method) -> Method:
         if (graphs.max_cudagraph_capture_size, graphs.cudagraph_capture_sizes) == (None, None):
             largest = min(GRAPH_TOKENS, scheduling.max_num_batched_tokens)
             graphs.max_cudagraph_capture_size = largest
+            setattr(self, PLAIN_TOKENS, min(2 * scheduling.max_num_seqs, VLLM_GRAPH_TOKENS))
         is_own = scheduling.scheduler_cls in (None, SCHEDULER)
         may_be_ahead = is_own and scheduling.async_scheduling is not False
         if is_own:

@@ -1,8 +1,11 @@
-"""Which CUDA graphs of whole steps a worker captures: for one token a row, and for drafts of any length beside them.
+"""Which CUDA graphs a worker captures, and which one a step runs in: a step without drafts in vLLM's own.
 
-vLLM captures them for drafts of full length, and only such steps would run in them; others run in graphs of parts, between
-which each layer's attention is launched. Where all attention back ends can be captured for queries of any lengths, each step
-of a model of text is a whole graph here, in vLLM's mode FULL_AND_PIECEWISE, its default, as in FULL.
+vLLM captures graphs of whole steps for drafts of full length, and only such steps would run in them; others run in graphs of
+parts, between which each layer's attention is launched. Where all attention back ends can be captured for queries of any
+lengths, each step with drafts of a model of text is a whole graph here, in vLLM's mode FULL_AND_PIECEWISE, its default, as in FULL.
+
+A step that verifies no draft runs in the graph in which vLLM alone would run it, and rounds as there: larger graphs would read
+prompts faster on a busy host, but in bfloat16 the states would come out a little different, and so would a text now and then.
 
 In mode FULL vLLM has one set for steps of all kinds, where FlashAttention 3 goes wrong: its work is planned for the step's
 longest query, and where that is one token, or a few, the plan is for other tiles and another mask than those of the graph,
@@ -12,11 +15,15 @@ which was captured for one query of all its tokens.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import product
 from typing import Any
 
 KNOWN = (
     "initialize_cudagraph_keys",
+    "dispatch",
+    "cudagraph_keys",
     "_get_lora_cases",
     "_create_padded_batch_descriptor",
     "add_cudagraph_key",
@@ -26,54 +33,117 @@ KNOWN_OF_RUNNER = ("_build_attention_metadata", "_check_and_update_cudagraph_mod
 log = logging.getLogger("vllm.smoldiff")
 
 
-def choose_graphs(runner: Any) -> None:
-    """Before a runner captures its graphs: those of plain steps are for one token a row, those of drafts beside them, and
-    a step's attention is planned for what its graph was captured for.
-    """
-    dispatcher: Any = getattr(runner, "cudagraph_dispatcher", None)
-    if dispatcher is None:
-        return
-    runner.uniform_decode_query_len = dispatcher.uniform_decode_query_len = 1
-    has_all = all(hasattr(dispatcher, name) for name in KNOWN)
-    if not has_all or not all(hasattr(runner, name) for name in KNOWN_OF_RUNNER):
-        log.warning("smoldiff: this vLLM captures graphs in another way; do not set mode FULL")
-        return
-    check, build = runner._check_and_update_cudagraph_mode, runner._build_attention_metadata
-    initialize = dispatcher.initialize_cudagraph_keys
-    fits = False
+class Graphs:
+    """Of one runner that has not captured any yet."""
 
-    def check_and_update_cudagraph_mode(
-        attention_backends: Any, kv_cache_groups: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        nonlocal fits
-        fits = fit_any_lengths(runner, attention_backends, kv_cache_groups)
-        check(attention_backends, kv_cache_groups, *args, **kwargs)
-
-    def initialize_cudagraph_keys(mode: Any, *args: Any, **kwargs: Any) -> None:
-        # Where it is FULL, vLLM has asked all back ends.
-        if mode.name != "FULL" and not (fits and mode.name == "FULL_AND_PIECEWISE"):
-            initialize(mode, *args, **kwargs)
+    def __init__(self, runner: Any, plain_tokens: int | None) -> None:
+        """plain_tokens: of the largest step that vLLM by itself has a graph for; None for all that are captured."""
+        self._runner, self._plain_tokens = runner, plain_tokens
+        self._is_plain = False
+        """Whether a step without drafts is under way."""
+        self._fits = False
+        """Whether steps with drafts of any lengths can be whole graphs."""
+        dispatcher: Any = getattr(runner, "cudagraph_dispatcher", None)
+        if dispatcher is None:
             return
-        initialize(type(mode).FULL_DECODE_ONLY, *args, **kwargs)
+        runner.uniform_decode_query_len = dispatcher.uniform_decode_query_len = 1
+        has_all = all(hasattr(dispatcher, name) for name in KNOWN)
+        if not has_all or not all(hasattr(runner, name) for name in KNOWN_OF_RUNNER):
+            log.warning("smoldiff: this vLLM captures graphs in another way; do not set mode FULL")
+            return
+        self._dispatcher = dispatcher
+        self._check = runner._check_and_update_cudagraph_mode
+        self._build = runner._build_attention_metadata
+        self._initialize, self._dispatch = (
+            dispatcher.initialize_cudagraph_keys,
+            dispatcher.dispatch,
+        )
+        runner._check_and_update_cudagraph_mode = self._look_at_back_ends
+        runner._build_attention_metadata = self._plan_attention
+        dispatcher.initialize_cudagraph_keys = self._choose_keys
+        dispatcher.dispatch = self._choose_graph
+
+    def start(self, scheduler_output: Any) -> None:
+        """A step begins."""
+        self._is_plain = not scheduler_output.scheduled_spec_decode_tokens
+
+    def stop(self) -> None:
+        """The step's model ran."""
+        self._is_plain = False
+
+    def _look_at_back_ends(
+        self, attention_backends: Any, kv_cache_groups: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self._fits = fit_any_lengths(self._runner, attention_backends, kv_cache_groups)
+        self._check(attention_backends, kv_cache_groups, *args, **kwargs)
+
+    def _choose_keys(self, mode: Any, *args: Any, **kwargs: Any) -> None:
+        is_full = mode.name == "FULL"  # there vLLM has asked all back ends
+        if not is_full and not (self._fits and mode.name == "FULL_AND_PIECEWISE"):
+            self._initialize(mode, *args, **kwargs)
+            return
+        dispatcher, modes = self._dispatcher, type(mode)
+        self._initialize(modes.FULL_DECODE_ONLY if is_full else mode, *args, **kwargs)
+        parts = dispatcher.cudagraph_keys[modes.PIECEWISE]
+        parts -= {one for one in parts if self._is_beyond(one.num_tokens)}
         sizes = dispatcher.compilation_config.cudagraph_capture_sizes
         for size, num_loras in product(sizes, dispatcher._get_lora_cases()):
             if size > 1:
                 key = dispatcher._create_padded_batch_descriptor(
                     size, False, num_loras > 0, num_loras
                 )
-                dispatcher.add_cudagraph_key(type(mode).FULL, key)
+                dispatcher.add_cudagraph_key(modes.FULL, key)
 
-    def build_attention_metadata(
-        *args: Any, max_query_len: int, num_tokens_padded: int | None = None, **kwargs: Any
+    def _choose_graph(self, num_tokens: int, uniform_decode: bool = False, **kwargs: Any) -> Any:
+        mode = self._dispatcher.cudagraph_mode
+        if self._is_plain and self._is_beyond(num_tokens):
+            kwargs["valid_modes"] = {type(mode).NONE}
+        elif self._is_plain and not uniform_decode and mode.name == "FULL_AND_PIECEWISE":
+            kwargs["invalid_modes"] = {type(mode).FULL}
+        return self._dispatch(num_tokens, uniform_decode, **kwargs)
+
+    def _plan_attention(
+        self,
+        *args: Any,
+        num_tokens: int,
+        max_query_len: int,
+        num_tokens_padded: int | None = None,
+        **kwargs: Any,
     ) -> Any:
         if num_tokens_padded is not None and max_query_len > 1:  # a graph of drafts
             max_query_len = num_tokens_padded
-        kwargs |= {"max_query_len": max_query_len, "num_tokens_padded": num_tokens_padded}
-        return build(*args, **kwargs)
+        is_beyond = self._is_plain and self._is_beyond(num_tokens)
+        with self._plain_splits() if is_beyond else nullcontext():
+            return self._build(
+                *args,
+                num_tokens=num_tokens,
+                max_query_len=max_query_len,
+                num_tokens_padded=num_tokens_padded,
+                **kwargs,
+            )
 
-    dispatcher.initialize_cudagraph_keys = initialize_cudagraph_keys
-    runner._build_attention_metadata = build_attention_metadata
-    runner._check_and_update_cudagraph_mode = check_and_update_cudagraph_mode
+    def _is_beyond(self, num_tokens: int) -> bool:
+        """Whether vLLM by itself has no graph for so many."""
+        return self._plain_tokens is not None and num_tokens > self._plain_tokens
+
+    @contextmanager
+    def _plain_splits(self) -> Iterator[None]:
+        """FlashAttention splits the work of a step that has a graph in another way; here of one that has one in vLLM."""
+        builders = [
+            one
+            for groups in getattr(self._runner, "attn_groups", ())
+            for group in groups
+            for one in group.metadata_builders
+            if hasattr(one, "max_cudagraph_size")
+        ]
+        sizes = [one.max_cudagraph_size for one in builders]
+        for one in builders:
+            one.max_cudagraph_size = self._plain_tokens
+        try:
+            yield
+        finally:
+            for one, size in zip(builders, sizes, strict=True):
+                one.max_cudagraph_size = size
 
 
 def fit_any_lengths(runner: Any, attention_backends: Any, kv_cache_groups: Any) -> bool:

@@ -20,8 +20,8 @@ class Options:
     """A head's folder or repository, "none" for none; None for the folder `head` in the model's own, if there is one."""
     log_requests: bool = False
     """Whether each request's statistics are logged when it is done."""
-    text_first: bool = False
-    """Whether nothing is drafted while a request without a schema is there, so that it never waits for another's drafts."""
+    throughput_first: bool = False
+    """Whether drafts may slow requests without a schema where the server as a whole writes more tokens so."""
 
 
 def read_options(additional_config: Any) -> Options:

@@ -3,6 +3,9 @@
 What drafts cost shows in no single place: a step that waits for its tokens, drafts made on the host, masks, verification. So
 both ways are timed as they are used, for batches of about one size, and the faster one is taken; the other one is tried again
 once in a while.
+
+A request without a schema gets one token a step, whatever the drafts of others bring. So a batch with such requests begins
+without drafts, and gets them only where its steps take no longer with them, unless the server puts its throughput first.
 """
 
 from __future__ import annotations
@@ -16,10 +19,14 @@ Key = tuple[int, bool]
 
 NUM_TRIED = 16
 """Timed steps of a way that tell what it gives; for so many at least it is taken."""
+NUM_TRIED_BESIDE = 8
+"""The same beside requests without a schema, which a try may cost something."""
+NUM_CLEAR, CLEAR = 3, 1.25
+"""There a try ends after so many timed steps if they take so much longer."""
 LEAST_RETRY, MOST_RETRY = 16, 256
 """The other way is tried again after so many times what trying it took; each time in vain twice as many."""
 MARGIN = 1.05
-"""So much faster must steps without drafts be."""
+"""So much faster must steps without drafts be; and so much longer, at most, may those with drafts be beside text."""
 DECAY = 0.97
 """Weight of the past at each new step: about the last thirty count."""
 
@@ -36,26 +43,19 @@ class Speed:
         self.ms.add(ms)
 
     @property
-    def is_known(self) -> bool:
-        return self.ms.num >= NUM_TRIED
-
-    @property
     def value(self) -> float:
         return self.tokens.value / self.ms.value if self.ms.value else 0.0
-
-    @property
-    def ms_to_try(self) -> float:
-        """What trying it takes."""
-        return NUM_TRIED * self.ms.value
 
 
 @dataclass(slots=True)
 class Ways:
     """Both, for batches of one kind."""
 
+    spares_text: bool = False
+    """Whether steps with drafts may take no longer than those without."""
     speeds: dict[bool, Speed] = field(default_factory=lambda: {False: Speed(), True: Speed()})
     """By whether steps are ahead."""
-    is_ahead: bool = False
+    is_ahead: bool = field(init=False)
     """Which way is taken."""
     num_steps: int = 0
     """Since it is."""
@@ -63,29 +63,52 @@ class Ways:
     """Likewise."""
     retry: int = LEAST_RETRY
     is_trial: bool = False
+    has_tried_both: bool = False
+
+    def __post_init__(self) -> None:
+        self.is_ahead = self.spares_text
+
+    @property
+    def num_tried(self) -> int:
+        return NUM_TRIED_BESIDE if self.spares_text else NUM_TRIED
 
     def add(self, is_ahead: bool, num_tokens: int, ms: float) -> None:
         self.speeds[is_ahead].add(num_tokens, ms)
         self.num_steps, self.ms = self.num_steps + 1, self.ms + ms
-        if self.num_steps < NUM_TRIED or not self.speeds[self.is_ahead].is_known:
+        if self.is_trial and self._is_clearly_longer:
+            self._give_up()
             return
-        if not self.speeds[not self.is_ahead].is_known:
+        if min(self.num_steps, self.speeds[self.is_ahead].ms.num) < self.num_tried:
+            return
+        if not self.has_tried_both:
             self._try_other()
         elif self.best != self.is_ahead:
-            self.retry = min(2 * self.retry, MOST_RETRY) if self.is_trial else LEAST_RETRY
-            self._turn(is_trial=False)
+            self._give_up()
         elif self.is_trial:  # the other way turned out better
             self.is_trial, self.retry = False, LEAST_RETRY
-        elif self.ms > self.retry * self.speeds[not self.is_ahead].ms_to_try:
+        elif self.ms > self.retry * self.num_tried * self.speeds[not self.is_ahead].ms.value:
             self._try_other()
 
     @property
     def best(self) -> bool:
-        return self.speeds[True].value > MARGIN * self.speeds[False].value
+        ahead, drafting = self.speeds[True], self.speeds[False]
+        is_longer = self.spares_text and drafting.ms.value > MARGIN * ahead.ms.value
+        return is_longer or ahead.value > MARGIN * drafting.value
+
+    @property
+    def _is_clearly_longer(self) -> bool:
+        ahead, drafting = self.speeds[True].ms, self.speeds[False].ms
+        is_asked = self.spares_text and not self.is_ahead and drafting.num >= NUM_CLEAR
+        return is_asked and drafting.value > CLEAR * ahead.value
 
     def _try_other(self) -> None:
         self.speeds[not self.is_ahead] = Speed()
+        self.has_tried_both = True
         self._turn(is_trial=True)
+
+    def _give_up(self) -> None:
+        self.retry = min(2 * self.retry, MOST_RETRY) if self.is_trial else LEAST_RETRY
+        self._turn(is_trial=False)
 
     def _turn(self, is_trial: bool) -> None:
         self.is_ahead, self.is_trial = not self.is_ahead, is_trial
@@ -96,6 +119,8 @@ class Ways:
 class Pace:
     """Of one engine."""
 
+    spares_text: bool = True
+    """Whether steps of batches with requests without a schema may take no longer with drafts."""
     ways: dict[Key, Ways] = field(default_factory=dict)
 
     def add(
@@ -109,4 +134,7 @@ class Pace:
         return self._of(num_rows, has_free).is_ahead
 
     def _of(self, num_rows: int, has_free: bool) -> Ways:
-        return self.ways.setdefault((num_rows.bit_length(), has_free), Ways())
+        key = num_rows.bit_length(), has_free
+        if key not in self.ways:
+            self.ways[key] = Ways(self.spares_text and has_free)
+        return self.ways[key]

@@ -15,11 +15,12 @@ from smoldiff.head.model import DiffusionHead
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.template.vocabulary import Vocabulary
 from smoldiff_integrations.vllm.batch import NO_LIMIT, BatchDrafts
+from smoldiff_integrations.vllm.config import PLAIN_TOKENS
 from smoldiff_integrations.vllm.context import Step, nothing_to_verify
 from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.cpu import mend_expansion
 from smoldiff_integrations.vllm.features import bytes_a_token
-from smoldiff_integrations.vllm.graphs import choose_graphs
+from smoldiff_integrations.vllm.graphs import Graphs
 from smoldiff_integrations.vllm.head import head_folder, load_head, ready_head
 from smoldiff_integrations.vllm.hooks import install, share_memory
 from smoldiff_integrations.vllm.options import read_options
@@ -45,6 +46,8 @@ class Proposer:
 
         options = read_options(vllm_config.additional_config)
         self._runner: Any = None
+        self._plain_tokens: int | None = getattr(vllm_config, PLAIN_TOKENS, None)
+        self._graphs: Graphs | None = None
         self._step: Step | None = None
         self._logits_RV: Tensor | None = None
         self._started = 0.0
@@ -89,7 +92,7 @@ class Proposer:
         # A batch with one long request would otherwise get K tokens of zeros each.
         runner.effective_drafter_max_model_len = NO_LIMIT
         runner.use_async_spec_decode = False  # scheduled ahead there are no drafts
-        choose_graphs(runner)
+        self._graphs = Graphs(runner, self._plain_tokens)
         if self._head is not None and len(self._head.config.taps) > 1:
             layers = self._head.config.taps[:-1]
             runner.use_aux_hidden_state_outputs = True
@@ -149,7 +152,14 @@ class Proposer:
     def start(self, runner: Any, scheduler_output: Any) -> None:
         """A step begins."""
         turn(runner, scheduler_output)
+        if self._graphs is not None:
+            self._graphs.start(scheduler_output)
         self._started = time.perf_counter()
+
+    def stop(self) -> None:
+        """The step's model ran."""
+        if self._graphs is not None:
+            self._graphs.stop()
 
     def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
         """vLLM's SpecDecodeMetadata of a step without drafts; None where vLLM must make it itself."""

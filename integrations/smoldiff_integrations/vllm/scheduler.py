@@ -3,14 +3,14 @@
 Asynchronous scheduling begins a step before the last one's tokens are known, so that the host works while the device does.
 A draft follows from those tokens. So the engine goes back and forth: as long as a request with a schema is there, and drafts
 make the server faster (see `pace`), one step after the other, and otherwise ahead, as without drafts. It turns only where no
-step is under way. Where a server puts text first, nothing is drafted beside it; an engine that never is ahead tells its worker.
+step is under way. An engine that never is ahead drafts for batches of requests with a schema in any case, where the worker knows
+what that costs, and tells its worker where drafts would slow others.
 
 vLLM names this class in its configuration, see `config`. Read in vLLM 0.26 and 0.32.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -23,9 +23,6 @@ from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.pace import NUM_TRIED, Pace
 from smoldiff_integrations.vllm.schema import has_schema
 from smoldiff_integrations.vllm.wrapping import Method, wrap
-
-QUIET_S = 1.0
-"""Where text is first: so long after the last of it nothing is drafted, since more may come while a draft is under way."""
 
 
 class DraftScheduler(AsyncScheduler):
@@ -40,13 +37,14 @@ class DraftScheduler(AsyncScheduler):
         self.is_ahead = self.can_turn
         self.is_held = False
         """Whether nothing new may be scheduled."""
-        self._is_text_first = read_options(self.vllm_config.additional_config).text_first
-        self._quiet_until = -math.inf
         self._with_schema: set[str] = set()
-        self._pace = Pace()
+        options = read_options(self.vllm_config.additional_config)
+        self._pace = Pace(spares_text=not options.throughput_first)
         self._is_drafting = True
+        self._is_beside = False
+        """Whether that was decided for a batch with requests without a schema."""
         self._num_decided = 0
-        """Steps for which that still holds."""
+        """Steps for which it still holds."""
         self._last: float | None = None
         """When the last step was done; None where nothing followed at once."""
         self._fills_drafts = grammar.follow(self.structured_output_manager)
@@ -72,26 +70,17 @@ class DraftScheduler(AsyncScheduler):
         return len(self.requests) > len(self._with_schema)
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether nothing may be drafted, whatever it would bring."""
-        if not self._is_text_first:
-            return False
-        now = time.monotonic()
-        if self.has_free:
-            self._quiet_until = now + QUIET_S
-        return now < self._quiet_until
-
-    @property
     def wants_drafts(self) -> bool:
         """Whether a request that may be drafted for is there, and drafts pay."""
         has_free = self.has_free
-        if self.is_quiet or not self._with_schema:
+        if not self._with_schema or (not has_free and not self.can_turn):
             self._num_decided = 0
-            return False
-        if self._num_decided <= 0:
-            self._num_decided = NUM_TRIED
+            return bool(self._with_schema)
+        if self._num_decided <= 0 or has_free != self._is_beside:
             num_rows = min(len(self.requests), self.max_num_running_reqs)
             self._is_drafting = not self._pace.is_ahead(num_rows, has_free)
+            self._is_beside = has_free
+            self._num_decided = 1 if has_free and self._is_drafting else NUM_TRIED
         return self._is_drafting
 
     def turn(self, is_ahead: bool) -> None:
@@ -106,8 +95,7 @@ class DraftScheduler(AsyncScheduler):
     def update_from_output(
         self, scheduler_output: Any, model_runner_output: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        if self.can_turn:
-            self._time(scheduler_output, model_runner_output)
+        self._time(scheduler_output, model_runner_output)
         outputs = super().update_from_output(scheduler_output, model_runner_output, *args, **kwargs)
         if not self.get_num_unfinished_requests():
             self._last = None
@@ -127,8 +115,8 @@ class DraftScheduler(AsyncScheduler):
         if not is_plain or num_free == len(names):
             return
         num_tokens = sum(map(len, model_runner_output.sampled_token_ids))
-        ms = 1e3 * (now - last)
-        self._pace.add(scheduler_output.is_ahead, len(names), num_free > 0, num_tokens, ms)
+        is_plain_way = scheduler_output.is_ahead if self.can_turn else scheduler_output.is_quiet
+        self._pace.add(is_plain_way, len(names), num_free > 0, num_tokens, 1e3 * (now - last))
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         # vLLM widens a request that needs one token to a draft of full length, for graphs of drafts of full length.
@@ -143,7 +131,7 @@ class DraftScheduler(AsyncScheduler):
         if self.can_turn:
             scheduler_output.is_ahead = self.is_ahead
         else:
-            scheduler_output.is_quiet = self.is_quiet
+            scheduler_output.is_quiet = not self.wants_drafts
         if self.is_ahead:
             super()._update_after_schedule(scheduler_output)
         else:

@@ -1,11 +1,12 @@
 """A configuration that names our proposer keeps asynchronous scheduling and gets larger graphs; others stay as they are."""
 
+import pickle
 from types import SimpleNamespace
 
 import pytest
 
 from smoldiff_integrations.vllm import PROPOSER, config
-from smoldiff_integrations.vllm.config import GRAPH_TOKENS, SCHEDULER, adapt
+from smoldiff_integrations.vllm.config import GRAPH_TOKENS, PLAIN_TOKENS, SCHEDULER, adapt
 
 
 @pytest.fixture
@@ -15,10 +16,15 @@ def make(monkeypatch):
     monkeypatch.setattr(config, "can_be_ahead", lambda _: True)
 
     class Config:
-        def __init__(self, model, is_async=None, scheduler=None, sizes=None, batched=8192):
+        def __init__(
+            self, model, is_async=None, scheduler=None, sizes=None, batched=8192, rows=32
+        ):
             self.speculative_config = None if model is None else SimpleNamespace(model=model)
             self.scheduler_config = SimpleNamespace(
-                async_scheduling=is_async, scheduler_cls=scheduler, max_num_batched_tokens=batched
+                async_scheduling=is_async,
+                scheduler_cls=scheduler,
+                max_num_batched_tokens=batched,
+                max_num_seqs=rows,
             )
             self.compilation_config = SimpleNamespace(
                 max_cudagraph_capture_size=None, cudagraph_capture_sizes=sizes
@@ -59,6 +65,20 @@ def test_what_a_server_says_itself_is_left(make):
     assert make(PROPOSER, scheduler="my.Scheduler").scheduled == (False, "my.Scheduler")
     assert make(PROPOSER, sizes=[1, 8]).compilation_config.max_cudagraph_capture_size is None
     assert make(PROPOSER, batched=300).compilation_config.max_cudagraph_capture_size == 300
+
+
+def test_it_says_how_large_vllms_own_graphs_would_be(make):
+    assert getattr(make(PROPOSER), PLAIN_TOKENS) == 64
+    assert getattr(make(PROPOSER, rows=1024), PLAIN_TOKENS) == 512
+    assert not hasattr(make(PROPOSER, sizes=[1, 8]), PLAIN_TOKENS)
+    assert not hasattr(make(None), PLAIN_TOKENS)
+
+
+def test_a_worker_is_told_too():
+    vllm = pytest.importorskip("vllm.config", reason="`make test-vllm` has vLLM")
+    made = vllm.VllmConfig()
+    setattr(made, PLAIN_TOKENS, 64)
+    assert getattr(pickle.loads(pickle.dumps(made)), PLAIN_TOKENS) == 64
 
 
 def test_where_vllm_cannot_be_ahead_one_step_follows_the_other(make, monkeypatch):

@@ -10,10 +10,12 @@ from vllm.config import CUDAGraphMode
 from vllm.v1.attention.backend import AttentionCGSupport
 from vllm.v1.cudagraph_dispatcher import CudagraphDispatcher
 
-from smoldiff_integrations.vllm.graphs import choose_graphs
+from smoldiff_integrations.vllm.graphs import Graphs
 
 SIZES = [1, 2, 4, 8, 16, 32, 64]
 MAX_ROWS = 8
+PLAIN = 16
+"""Tokens of the largest step that vLLM by itself has a graph for."""
 ANY, EQUAL = AttentionCGSupport.ALWAYS, AttentionCGSupport.UNIFORM_BATCH
 
 
@@ -56,9 +58,12 @@ class Runner:
         self.supports_mm_inputs = has_images
         self.uniform_decode_query_len = 65
         self.mode, self.support, self.planned = mode, support, []
+        self.builders = [SimpleNamespace(max_cudagraph_size=SIZES[-1]), SimpleNamespace()]
+        self.attn_groups = [[SimpleNamespace(metadata_builders=self.builders)]]
 
     def _build_attention_metadata(self, num_tokens, max_query_len, num_tokens_padded=None):
-        self.planned.append((num_tokens, max_query_len, num_tokens_padded))
+        largest = self.builders[0].max_cudagraph_size
+        self.planned.append((num_tokens, max_query_len, num_tokens_padded, largest))
 
     def _check_and_update_cudagraph_mode(self, backends, groups, is_profiling=False):
         self.cudagraph_dispatcher.initialize_cudagraph_keys(
@@ -81,10 +86,14 @@ class Runner:
         return mode.name, one.num_tokens, one.uniform
 
 
-def chosen(mode, **options):
+def chosen(mode, plain_tokens=PLAIN, **options):
     runner = Runner(mode, **options)
-    choose_graphs(runner)
+    runner.graphs = Graphs(runner, plain_tokens)
     return runner
+
+
+def step_of(*drafts):
+    return SimpleNamespace(scheduled_spec_decode_tokens=dict(enumerate(drafts)))
 
 
 def test_vllms_own_graphs_leave_out_plain_steps():
@@ -114,11 +123,11 @@ def test_where_attention_can_be_captured_for_any_drafts_they_are_whole_graphs_be
 ):
     runner = chosen(mode, support=support)
     captured = runner.capture()
-    assert {one[0] for one in captured} == {"FULL"}
-    assert sorted(one[1:] for one in captured if not one[3]) == [
+    whole = [one for one in captured if one[0] == "FULL"]
+    assert sorted(one[1:] for one in whole if not one[3]) == [
         (size, min(size, MAX_ROWS), False) for size in SIZES[1:]
     ]
-    assert sorted(one[1:] for one in captured if one[3]) == [
+    assert sorted(one[1:] for one in whole if one[3]) == [
         (size, size, True) for size in SIZES if size <= MAX_ROWS
     ]
     assert runner.dispatch(1) == ("FULL", 1, True)
@@ -127,6 +136,36 @@ def test_where_attention_can_be_captured_for_any_drafts_they_are_whole_graphs_be
     assert runner.dispatch(9, 1, 30) == ("FULL", 64, False)
     assert runner.dispatch(2) == ("FULL", 2, False)
     assert runner.dispatch(65) == ("NONE", 65, False)
+
+
+def test_a_step_without_drafts_runs_in_the_graph_in_which_vllm_runs_it():
+    alone = Runner(CUDAGraphMode.FULL_AND_PIECEWISE)
+    alone.uniform_decode_query_len = alone.cudagraph_dispatcher.uniform_decode_query_len = 1
+    graphs = alone.cudagraph_dispatcher.compilation_config
+    graphs.cudagraph_capture_sizes = [size for size in SIZES if size <= PLAIN]
+    graphs.max_cudagraph_capture_size = PLAIN
+    ours = chosen(CUDAGraphMode.FULL_AND_PIECEWISE, support=(ANY,))
+    has_parts = [one for one in ours.capture() if one[0] == "PIECEWISE"]
+    assert has_parts == [one for one in alone.capture() if one[0] == "PIECEWISE"]
+    for step in ((1,), (1, 1, 1), (9, 1), (2,), (16,), (17,), (60, 1)):
+        ours.graphs.start(step_of())
+        assert ours.dispatch(*step) == alone.dispatch(*step)
+        ours.graphs.start(step_of([7, 8], []))
+        is_plain = {*step} == {1}
+        size = next(size for size in SIZES if size >= sum(step))
+        assert ours.dispatch(*step) == ("FULL", size, is_plain)
+    ours.graphs.start(step_of())
+    ours.graphs.stop()  # what is captured later has every graph
+    assert ours.dispatch(9, 1) == ("FULL", 16, False)
+
+
+def test_sizes_that_a_server_says_itself_hold_for_steps_without_drafts_too():
+    runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE, plain_tokens=None, support=(ANY,))
+    runner.capture()
+    runner.graphs.start(step_of())
+    assert runner.dispatch(60, 1) == ("PIECEWISE", 64, False)
+    runner._build_attention_metadata(num_tokens=61, max_query_len=60)
+    assert runner.planned == [(61, 60, None, SIZES[-1])]
 
 
 @pytest.mark.parametrize(
@@ -194,21 +233,32 @@ def test_attention_is_planned_for_what_its_graph_was_captured_for(
     runner._build_attention_metadata(
         num_tokens=num_tokens, max_query_len=longest, num_tokens_padded=padded
     )
-    assert runner.planned == [(num_tokens, planned, padded)]
+    assert runner.planned == [(num_tokens, planned, padded, SIZES[-1])]
+
+
+def test_attention_of_a_step_without_drafts_is_split_as_vllm_splits_it():
+    runner = chosen(CUDAGraphMode.FULL_AND_PIECEWISE, support=(ANY,))
+    for drafts, num_tokens in (((), 20), ((), 16), (([7],), 20)):
+        runner.graphs.start(step_of(*drafts))
+        runner._build_attention_metadata(num_tokens=num_tokens, max_query_len=9)
+    assert [one[3] for one in runner.planned] == [PLAIN, SIZES[-1], SIZES[-1]]
+    assert runner.builders[0].max_cudagraph_size == SIZES[-1]
 
 
 def test_of_a_vllm_that_captures_in_another_way_mode_full_is_left_as_it_is(caplog):
     runner = Runner(CUDAGraphMode.FULL)
     runner.cudagraph_dispatcher = SimpleNamespace(uniform_decode_query_len=65)
     with caplog.at_level("WARNING", "vllm.smoldiff"):
-        choose_graphs(runner)
+        Graphs(runner, PLAIN)
     assert runner.cudagraph_dispatcher.uniform_decode_query_len == 1
     assert "do not set mode FULL" in caplog.text
     runner._build_attention_metadata(20, max_query_len=9, num_tokens_padded=32)
-    assert runner.planned == [(20, 9, 32)]
+    assert runner.planned == [(20, 9, 32, SIZES[-1])]
 
 
 def test_a_runner_without_graphs_is_left_alone():
     runner = SimpleNamespace(uniform_decode_query_len=65)
-    choose_graphs(runner)
+    graphs = Graphs(runner, PLAIN)
+    graphs.start(step_of())
+    graphs.stop()
     assert runner.uniform_decode_query_len == 65

@@ -79,9 +79,34 @@ def test_batches_of_other_sizes_and_those_with_others_in_them_are_judged_alone()
     pace = Pace()
     Server((6.0, 10.0), (1.0, 3.0), num_rows=2).run(pace)
     Server((2.0, 12.0), (1.0, 3.0), num_rows=16).run(pace)
-    Server((6.0, 10.0), (1.0, 3.0), num_rows=16).run(pace, has_free=True)
+    Server((6.0, 3.0), (1.0, 3.0), num_rows=16).run(pace, has_free=True)
     assert [pace.is_ahead(3, False), pace.is_ahead(20, False), pace.is_ahead(30, True)] == [
         False,
         True,
         False,
     ]
+
+
+def test_steps_beside_text_take_hardly_longer_than_without_drafts():
+    server = Server((6.0, 4.0), (1.0, 3.0))
+    server.run(Pace(), has_free=True)
+    assert server.ms / NUM_STEPS < 1.05 * 3.0
+    assert server.num_ahead > 0.95 * NUM_STEPS
+
+
+def test_where_they_take_no_longer_there_are_drafts():
+    server = Server((6.0, 3.0), (1.0, 3.0))
+    server.run(Pace(), has_free=True)
+    assert server.num_ahead < 0.2 * NUM_STEPS
+
+
+def test_where_they_bring_nothing_there_are_none_even_if_they_take_no_longer():
+    server = Server((1.0, 3.0), (1.2, 3.0))
+    server.run(Pace(), has_free=True)
+    assert server.num_ahead > 0.8 * NUM_STEPS
+
+
+def test_where_a_servers_throughput_is_first_text_waits_for_drafts():
+    server = Server((6.0, 4.0), (1.0, 3.0))
+    server.run(Pace(spares_text=False), has_free=True)
+    assert server.num_ahead < 0.2 * NUM_STEPS

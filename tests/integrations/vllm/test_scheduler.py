@@ -10,8 +10,8 @@ pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-vllm`
 
 from vllm.v1.core.sched.scheduler import Scheduler
 
-from smoldiff_integrations.vllm.pace import Pace
-from smoldiff_integrations.vllm.scheduler import QUIET_S, DraftScheduler, follow
+from smoldiff_integrations.vllm.pace import NUM_TRIED, NUM_TRIED_BESIDE, Pace
+from smoldiff_integrations.vllm.scheduler import DraftScheduler, follow
 
 
 class Engine:
@@ -50,9 +50,8 @@ class Ahead(DraftScheduler):
         self.is_held = self._fills_drafts = False
         self.requests, self.running = requests, [*requests.values()]
         self.max_num_running_reqs = 8
-        self._is_text_first, self._quiet_until = False, 0.0
-        self._with_schema, self._pace = set(), Pace()
-        self._is_drafting, self._num_decided, self._last = True, 0, None
+        self._with_schema, self._pace = set(), Pace(spares_text=False)
+        self._is_drafting, self._is_beside, self._num_decided, self._last = True, False, 0, None
         self.prev_step_scheduled_req_ids = {"a"}
         self.drafts = []
 
@@ -127,45 +126,60 @@ def test_while_drafts_do_not_pay_it_stays_ahead(engine, monkeypatch):
     assert last.spec_token_ids == []  # no step ahead has drafts
 
 
-def test_where_text_is_first_nothing_is_drafted_beside_it_and_for_a_while_behind(
-    engine, monkeypatch
-):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+def test_beside_text_there_are_no_drafts_until_they_are_known_to_be_free(engine):
     scheduler = engine.scheduler
-    scheduler._is_text_first = True
-    engine.go_on()
+    scheduler._pace = Pace()
     add_one_with_schema(scheduler)
-    del scheduler.requests["a"]  # the one without a schema
     engine.go_on()
-    assert engine.did == ["begin", "begin"]
-    now[0] += QUIET_S
-    for _ in range(3):
+    assert engine.did == ["begin"]
+    for _ in range(NUM_TRIED_BESIDE):
+        scheduler._pace.add(True, 2, True, 2, 3.0)
+    del scheduler.requests["a"]  # the one without a schema: it is asked anew at once
+    for _ in range(2):
         engine.go_on()
-    assert engine.did == ["begin", "begin", "finish", "finish", "step"]
+    assert engine.did == ["begin", "finish", "step"]
+    for _ in range(NUM_TRIED_BESIDE):
+        scheduler._pace.add(False, 2, True, 9, 3.0)
     scheduler.requests["c"] = SimpleNamespace(spec_token_ids=[])
+    engine.go_on()
+    assert engine.did[-1] == "step"
+    for _ in range(NUM_TRIED_BESIDE):
+        scheduler._pace.add(False, 2, True, 9, 4.0)
+    scheduler._num_decided = 0
     engine.go_on()
     assert engine.did[-1] == "begin"
 
 
-@pytest.mark.parametrize("is_text_first", [True, False])
-def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(
-    monkeypatch, is_text_first
-):
+def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(monkeypatch):
     monkeypatch.setattr(Scheduler, "_update_after_schedule", lambda *_: None)
+    monkeypatch.setattr(Scheduler, "update_from_output", lambda *_: {})
+    times = iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.01 * next(times))
     scheduler = Ahead({"a": SimpleNamespace(spec_token_ids=[])})
     scheduler.can_turn = scheduler.is_ahead = False  # as on a CPU
-    scheduler._is_text_first = is_text_first
+    scheduler._pace = Pace()
+
+    def steps(num, **num_scheduled):
+        said = []
+        for _ in range(num):
+            output = SimpleNamespace(
+                num_scheduled_tokens=num_scheduled,
+                total_num_scheduled_tokens=sum(num_scheduled.values()),
+                scheduled_spec_decode_tokens={},
+            )
+            scheduler._update_after_schedule(output)
+            scheduler.update_from_output(output, SimpleNamespace(sampled_token_ids=[[5], [6]]))
+            said.append(output.is_quiet)
+        return said
+
+    assert steps(2, a=1) == [True, True]
     add_one_with_schema(scheduler)
-    now, said = [100.0], []
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    for _ in range(2):
-        output = SimpleNamespace()
-        scheduler._update_after_schedule(output)
-        said.append(output.is_quiet)
-        scheduler.requests.pop("a", None)
-        now[0] += QUIET_S
-    assert said == [is_text_first, False]  # beside text, and by itself
+    beside = steps(2 * NUM_TRIED, a=1, b=1)
+    assert beside[:NUM_TRIED_BESIDE] == [True] * NUM_TRIED_BESIDE
+    assert not beside[-1]  # they were tried, and take as long
+    del scheduler.requests["a"]
+    scheduler._pace = Pace()
+    assert steps(40, b=1) == [False] * 40  # by themselves the worker knows what they cost
 
 
 def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):

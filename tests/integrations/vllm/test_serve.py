@@ -54,8 +54,14 @@ def test_a_model_has_the_head_in_its_folder_unless_told_otherwise(tmp_path):
 def test_options_are_checked_by_name_and_value():
     assert read_options({"smoldiff": {"drafter": "scaffold+copy"}}).drafter == {"scaffold", "copy"}
     assert read_options({}).drafter is None
-    assert read_options({"smoldiff": {"text_first": True}}).text_first
-    wrongs = ({"draftr": "copy"}, {"drafter": "cop"}, 3, {"text_first": "yes"}, {"log_requests": 1})
+    assert read_options({"smoldiff": {"throughput_first": True}}).throughput_first
+    wrongs = (
+        {"draftr": "copy"},
+        {"drafter": "cop"},
+        3,
+        {"throughput_first": "yes"},
+        {"log_requests": 1},
+    )
     for wrong in wrongs:
         with pytest.raises(RequestError):
             read_options({"smoldiff": wrong})
