@@ -7,8 +7,10 @@ What stands behind `--` goes to both servers. Without --data the requests kept i
 server answers every request once before it is measured. `--together` starts all servers first and asks them in turn, on a
 machine that has memory for all. `--older-runner` adds servers without drafts as vLLM runs where drafts are on: with the
 older of its two model runners, and with that one step after the other. `--ask` says what is asked for: calls, text (the
-same questions without their tools: nothing is drafted), or both in turn, half of them each. The table goes to stderr; JSON
-lines, one a system, question and concurrency, to --out or stdout.
+same questions without their tools: nothing is drafted), or both in turn, half of them each. Answers are compared with those
+that the server without drafts gave, as many at a time, and with those that it gave at the first number of --concurrency: in
+bfloat16 its own differ a little with the batch that they are in. The table goes to stderr; JSON lines, one a system, question
+and concurrency, to --out or stdout.
 
 `--record FILE` writes the token ids of the answers. With `--recorded FILE --shape smollm3-3b` a model of that shape and of
 no trained weights writes them again: what steps cost at its size, up to the upper bound (`--drafters oracle`).
@@ -69,6 +71,8 @@ SHOWN = (
     ("draft tokens confirmed, %", "accepted_pct", ".0f"),
     ("ms of drafting an answer", "drafting_ms_per_call", ".1f"),
     ("the same answers, %", "same_answers_pct", ".0f"),
+    ("the same text, %", "same_text_pct", ".0f"),
+    ("as without drafts at {first}, %", "as_first_pct", ".0f"),
 )
 
 
@@ -90,6 +94,8 @@ class Measured:
     """Of all calls: to make their drafts, beside the steps."""
     num_tokens: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
+    free: set[str] = field(default_factory=set)
+    """Names of the requests that were free to be answered in text."""
 
     def row(self) -> dict[str, Any]:
         num = len(self.times_ms)
@@ -180,6 +186,8 @@ def rows(found: dict[Key, Measured], args: argparse.Namespace) -> list[dict[str,
             "concurrency": num,
             **one.row(),
             "same_answers_pct": same_pct(found[WITHOUT_DRAFTS, kind, num], one),
+            "same_text_pct": same_pct(found[WITHOUT_DRAFTS, kind, num], one, is_text=True),
+            "as_first_pct": same_pct(found[WITHOUT_DRAFTS, kind, args.concurrency[0]], one),
             **conditions(args),
         }
         for (system, kind, num), one in found.items()
@@ -287,14 +295,17 @@ def send(
         into.token_ms.append(ms / max(answer.num_tokens, 1))
         if is_free(request):
             into.text_token_ms.append(into.token_ms[-1])
+            into.free.add(request["name"])
         into.num_tokens += answer.num_tokens
         into.answers[request["name"]] = answer
 
 
-def same_pct(plain: Measured, other: Measured) -> float:
-    """How many requests have the answer that the server without drafts gave last."""
-    same = sum(other.answers[name] == answer for name, answer in plain.answers.items())
-    return 100 * same / len(plain.answers)
+def same_pct(plain: Measured, other: Measured, is_text: bool = False) -> float | None:
+    """How many requests have the answer that the server without drafts gave last, of all or of those free to be text."""
+    names = plain.free if is_text else plain.answers.keys()
+    if not names:
+        return None
+    return 100 * sum(other.answers[name] == plain.answers[name] for name in names) / len(names)
 
 
 def conditions(args: argparse.Namespace) -> dict[str, Any]:
@@ -334,7 +345,7 @@ def table(measured: Sequence[dict[str, Any]]) -> Table:
             )
             for num in together
         ]
-        made.add_row(title, *cells)
+        made.add_row(title.format(first=next(iter(together))), *cells)
     return made
 
 

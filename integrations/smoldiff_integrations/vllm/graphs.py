@@ -96,9 +96,13 @@ class Graphs:
 
     def _choose_graph(self, num_tokens: int, uniform_decode: bool = False, **kwargs: Any) -> Any:
         mode = self._dispatcher.cudagraph_mode
-        if self._is_plain and self._is_beyond(num_tokens):
+        if not self._is_plain or kwargs.get(
+            "valid_modes"
+        ):  # chosen already, for several ranks alike
+            pass
+        elif self._is_beyond(num_tokens):
             kwargs["valid_modes"] = {type(mode).NONE}
-        elif self._is_plain and not uniform_decode and mode.name == "FULL_AND_PIECEWISE":
+        elif not uniform_decode and mode.name == "FULL_AND_PIECEWISE":
             kwargs["invalid_modes"] = {type(mode).FULL}
         return self._dispatch(num_tokens, uniform_decode, **kwargs)
 

@@ -123,14 +123,14 @@ def _binding(proposer_class: type, method: Method) -> Method:
 
 def _wrap_execute(proposer_class: type, method: Method) -> Method:
     def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
-        drafter: Any = getattr(self, "drafter", None)
+        drafter = getattr(self, "drafter", None)
         if not isinstance(drafter, proposer_class):
             return method(self, scheduler_output, *args, **kwargs)
-        drafter.start(self, scheduler_output)
+        drafter.start(self, scheduler_output)  # type: ignore[attr-defined]
         try:
             return method(self, scheduler_output, *args, **kwargs)
         finally:
-            drafter.stop()
+            drafter.stop()  # type: ignore[attr-defined]
 
     return execute_model
 

@@ -28,6 +28,7 @@ def measured(ms, num_tokens, text="one"):
         num_tokens=4 * num_tokens,
     )
     one.answers = {"a": Answer(text, (), num_tokens, "stop"), "b": Answer("b", (), 1, "stop")}
+    one.free = {"a"}
     return one
 
 
@@ -36,7 +37,7 @@ def found():
     plain, drafts = bench_vllm.WITHOUT_DRAFTS, "drafts: default"
     return {
         (plain, "calls", 1): measured(100.0, 40),
-        (plain, "calls", 16): measured(400.0, 40),
+        (plain, "calls", 16): measured(400.0, 40, "batched"),
         (drafts, "calls", 1): measured(25.0, 40),
         (drafts, "calls", 16): measured(200.0, 40, "another"),
     }
@@ -54,6 +55,8 @@ def test_a_row_says_what_an_answer_took(rows):
     assert rows[2]["drafting_ms_per_call"] == 2.0
     assert rows[2]["right_per_draft"] == 5.0
     assert [row["same_answers_pct"] for row in rows] == [100, 100, 100, 50]
+    assert [row["same_text_pct"] for row in rows] == [100, 100, 100, 0]
+    assert [row["as_first_pct"] for row in rows] == [100, 50, 100, 50]
 
 
 def test_its_table_is_read_in_a_narrow_terminal(rows):
@@ -68,6 +71,7 @@ def test_its_table_is_read_in_a_narrow_terminal(rows):
     }
     assert shown["ms an answer, p50"] == ["100 / 25", "400 / 200"]
     assert shown["the same answers, %"] == ["100 / 100", "100 / 50"]
+    assert shown["as without drafts at 1, %"] == ["100 / 100", "50 / 50"]
     assert shown["ms a token of text"] == ["- / -", "- / -"]
     assert len(shown) == len(bench_vllm.SHOWN)
 

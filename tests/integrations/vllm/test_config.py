@@ -16,9 +16,7 @@ def make(monkeypatch):
     monkeypatch.setattr(config, "can_be_ahead", lambda _: True)
 
     class Config:
-        def __init__(
-            self, model, is_async=None, scheduler=None, sizes=None, batched=8192, rows=32
-        ):
+        def __init__(self, model, is_async=None, scheduler=None, sizes=None, batched=8192, rows=32):
             self.speculative_config = None if model is None else SimpleNamespace(model=model)
             self.scheduler_config = SimpleNamespace(
                 async_scheduling=is_async,

@@ -155,6 +155,9 @@ def test_a_step_without_drafts_runs_in_the_graph_in_which_vllm_runs_it():
         size = next(size for size in SIZES if size >= sum(step))
         assert ours.dispatch(*step) == ("FULL", size, is_plain)
     ours.graphs.start(step_of())
+    agreed = {CUDAGraphMode.PIECEWISE}  # by several ranks
+    mode, one = ours.cudagraph_dispatcher.dispatch(10, False, valid_modes=agreed)
+    assert (mode.name, one.num_tokens) == ("PIECEWISE", 16)
     ours.graphs.stop()  # what is captured later has every graph
     assert ours.dispatch(9, 1) == ("FULL", 16, False)
 
