@@ -33,10 +33,13 @@ def _adapting(method: Method) -> Method:
         if getattr(self.speculative_config, "model", None) != PROPOSER:
             return method(self, *args, **kwargs)
         scheduling, graphs = self.scheduler_config, self.compilation_config
-        if (graphs.max_cudagraph_capture_size, graphs.cudagraph_capture_sizes) == (None, None):
+        is_open = (graphs.max_cudagraph_capture_size, graphs.cudagraph_capture_sizes) == (
+            None,
+            None,
+        )
+        if is_open:
             largest = min(GRAPH_TOKENS, scheduling.max_num_batched_tokens)
             graphs.max_cudagraph_capture_size = largest
-            setattr(self, PLAIN_TOKENS, min(2 * scheduling.max_num_seqs, VLLM_GRAPH_TOKENS))
         is_own = scheduling.scheduler_cls in (None, SCHEDULER)
         may_be_ahead = is_own and scheduling.async_scheduling is not False
         if is_own:
@@ -44,6 +47,10 @@ def _adapting(method: Method) -> Method:
         if may_be_ahead:  # vLLM refuses what was chosen here, or by a server's flag
             scheduling.async_scheduling = None
         made = method(self, *args, **kwargs)
+        if is_open:
+            limit = min(2 * scheduling.max_num_seqs, VLLM_GRAPH_TOKENS)
+            sizes = [size for size in graphs.cudagraph_capture_sizes or () if size <= limit]
+            setattr(self, PLAIN_TOKENS, max(sizes, default=None))
         if is_own and is_known(self):
             scheduling.scheduler_cls = SCHEDULER
             if may_be_ahead and can_be_ahead(self):

@@ -29,7 +29,11 @@ KNOWN = (
     "add_cudagraph_key",
 )
 """What is used of vLLM's dispatcher."""
-KNOWN_OF_RUNNER = ("_build_attention_metadata", "_check_and_update_cudagraph_mode")
+KNOWN_OF_RUNNER = (
+    "_build_attention_metadata",
+    "_check_and_update_cudagraph_mode",
+    "_dummy_run",
+)
 log = logging.getLogger("vllm.smoldiff")
 
 
@@ -43,6 +47,8 @@ class Graphs:
         """Whether a step without drafts is under way."""
         self._fits = False
         """Whether steps with drafts of any lengths can be whole graphs."""
+        self._has_plain_parts = False
+        """Whether they are, so that only steps without drafts run in graphs of parts."""
         dispatcher: Any = getattr(runner, "cudagraph_dispatcher", None)
         if dispatcher is None:
             return
@@ -54,22 +60,20 @@ class Graphs:
         self._dispatcher = dispatcher
         self._check = runner._check_and_update_cudagraph_mode
         self._build = runner._build_attention_metadata
+        self._run = runner._dummy_run
         self._initialize, self._dispatch = (
             dispatcher.initialize_cudagraph_keys,
             dispatcher.dispatch,
         )
         runner._check_and_update_cudagraph_mode = self._look_at_back_ends
         runner._build_attention_metadata = self._plan_attention
+        runner._dummy_run = self._run_dummy
         dispatcher.initialize_cudagraph_keys = self._choose_keys
         dispatcher.dispatch = self._choose_graph
 
     def start(self, scheduler_output: Any) -> None:
         """A step begins."""
         self._is_plain = not scheduler_output.scheduled_spec_decode_tokens
-
-    def stop(self) -> None:
-        """The step's model ran."""
-        self._is_plain = False
 
     def _look_at_back_ends(
         self, attention_backends: Any, kv_cache_groups: Any, *args: Any, **kwargs: Any
@@ -79,7 +83,8 @@ class Graphs:
 
     def _choose_keys(self, mode: Any, *args: Any, **kwargs: Any) -> None:
         is_full = mode.name == "FULL"  # there vLLM has asked all back ends
-        if not is_full and not (self._fits and mode.name == "FULL_AND_PIECEWISE"):
+        self._has_plain_parts = self._fits and mode.name == "FULL_AND_PIECEWISE"
+        if not is_full and not self._has_plain_parts:
             self._initialize(mode, *args, **kwargs)
             return
         dispatcher, modes = self._dispatcher, type(mode)
@@ -94,16 +99,19 @@ class Graphs:
                 )
                 dispatcher.add_cudagraph_key(modes.FULL, key)
 
+    def _run_dummy(self, *args: Any, cudagraph_runtime_mode: Any = None, **kwargs: Any) -> Any:
+        is_of_parts = getattr(cudagraph_runtime_mode, "name", None) == "PIECEWISE"
+        self._is_plain = self._has_plain_parts and is_of_parts
+        return self._run(*args, cudagraph_runtime_mode=cudagraph_runtime_mode, **kwargs)
+
     def _choose_graph(self, num_tokens: int, uniform_decode: bool = False, **kwargs: Any) -> Any:
-        mode = self._dispatcher.cudagraph_mode
-        if not self._is_plain or kwargs.get(
-            "valid_modes"
-        ):  # chosen already, for several ranks alike
-            pass
-        elif self._is_beyond(num_tokens):
-            kwargs["valid_modes"] = {type(mode).NONE}
-        elif not uniform_decode and mode.name == "FULL_AND_PIECEWISE":
-            kwargs["invalid_modes"] = {type(mode).FULL}
+        # Valid modes are given where several ranks have agreed on one.
+        if self._is_plain and not kwargs.get("valid_modes"):
+            modes = type(self._dispatcher.cudagraph_mode)
+            if self._is_beyond(num_tokens):
+                kwargs["valid_modes"] = {modes.NONE}
+            elif self._has_plain_parts and not uniform_decode:
+                kwargs["invalid_modes"] = {modes.FULL}
         return self._dispatch(num_tokens, uniform_decode, **kwargs)
 
     def _plan_attention(

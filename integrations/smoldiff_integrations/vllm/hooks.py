@@ -41,9 +41,6 @@ class Drafts(Protocol):
     def start(self, runner: Any, scheduler_output: Any) -> None:
         """A step begins."""
 
-    def stop(self) -> None:
-        """Its model ran, or failed to."""
-
     def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
         """vLLM's SpecDecodeMetadata of a step without drafts; None where vLLM must make it itself."""
 
@@ -124,13 +121,9 @@ def _binding(proposer_class: type, method: Method) -> Method:
 def _wrap_execute(proposer_class: type, method: Method) -> Method:
     def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         drafter = getattr(self, "drafter", None)
-        if not isinstance(drafter, proposer_class):
-            return method(self, scheduler_output, *args, **kwargs)
-        drafter.start(self, scheduler_output)  # type: ignore[attr-defined]
-        try:
-            return method(self, scheduler_output, *args, **kwargs)
-        finally:
-            drafter.stop()  # type: ignore[attr-defined]
+        if isinstance(drafter, proposer_class):
+            drafter.start(self, scheduler_output)  # type: ignore[attr-defined]
+        return method(self, scheduler_output, *args, **kwargs)
 
     return execute_model
 

@@ -156,11 +156,6 @@ class Proposer:
             self._graphs.start(scheduler_output)
         self._started = time.perf_counter()
 
-    def stop(self) -> None:
-        """The step's model ran."""
-        if self._graphs is not None:
-            self._graphs.stop()
-
     def nothing_to_verify(self, runner: Any, num_rows: int) -> Any:
         """vLLM's SpecDecodeMetadata of a step without drafts; None where vLLM must make it itself."""
         if self._is_vllm_other:

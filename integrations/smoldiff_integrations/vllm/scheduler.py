@@ -20,7 +20,7 @@ from vllm.v1.engine.core import EngineCore
 
 from smoldiff_integrations.vllm import grammar
 from smoldiff_integrations.vllm.options import read_options
-from smoldiff_integrations.vllm.pace import NUM_TRIED, Pace
+from smoldiff_integrations.vllm.pace import NUM_TRIED, NUM_TRIED_BESIDE, Pace
 from smoldiff_integrations.vllm.schema import has_schema
 from smoldiff_integrations.vllm.wrapping import Method, wrap
 
@@ -80,7 +80,8 @@ class DraftScheduler(AsyncScheduler):
             num_rows = min(len(self.requests), self.max_num_running_reqs)
             self._is_drafting = not self._pace.is_ahead(num_rows, has_free)
             self._is_beside = has_free
-            self._num_decided = 1 if has_free and self._is_drafting else NUM_TRIED
+            is_costly = has_free and self._is_drafting
+            self._num_decided = NUM_TRIED_BESIDE // 2 if is_costly else NUM_TRIED
         return self._is_drafting
 
     def turn(self, is_ahead: bool) -> None:

@@ -36,6 +36,10 @@ def make(monkeypatch):
                 raise ValueError("asynchronous scheduling is not for drafts of such classes")
             if scheduling.async_scheduling is None:
                 scheduling.async_scheduling = self.speculative_config is None
+            graphs = self.compilation_config
+            if graphs.max_cudagraph_capture_size is not None:
+                sizes = range(8, graphs.max_cudagraph_capture_size + 1, 8)
+                graphs.cudagraph_capture_sizes = [1, 2, 4, *sizes]
             self.num_made += 1
 
         @property
@@ -67,6 +71,7 @@ def test_what_a_server_says_itself_is_left(make):
 
 def test_it_says_how_large_vllms_own_graphs_would_be(make):
     assert getattr(make(PROPOSER), PLAIN_TOKENS) == 64
+    assert getattr(make(PROPOSER, rows=25), PLAIN_TOKENS) == 48
     assert getattr(make(PROPOSER, rows=1024), PLAIN_TOKENS) == 512
     assert not hasattr(make(PROPOSER, sizes=[1, 8]), PLAIN_TOKENS)
     assert not hasattr(make(None), PLAIN_TOKENS)

@@ -70,15 +70,22 @@ class Runner:
             self.mode, self.uniform_decode_query_len
         )
 
+    def _dummy_run(self, num_tokens, cudagraph_runtime_mode=None, uniform_decode=False):
+        chosen, _ = self.cudagraph_dispatcher.dispatch(num_tokens, uniform_decode)
+        assert cudagraph_runtime_mode in (None, chosen)
+
     def capture(self):
         backends = [{Backend(one)} for one in self.support]
         groups = [SimpleNamespace(kv_cache_spec=None) for _ in backends]
         self._check_and_update_cudagraph_mode(backends, groups, is_profiling=False)
-        return [
-            (mode.name, one.num_tokens, one.num_reqs, one.uniform)
-            for mode, found in self.cudagraph_dispatcher.get_capture_descs()
-            for one in found
-        ]
+        found = []
+        for mode, descriptors in self.cudagraph_dispatcher.get_capture_descs():
+            for one in descriptors:
+                self._dummy_run(
+                    one.num_tokens, cudagraph_runtime_mode=mode, uniform_decode=one.uniform
+                )
+                found.append((mode.name, one.num_tokens, one.num_reqs, one.uniform))
+        return found
 
     def dispatch(self, *num_tokens):
         is_uniform = {*num_tokens} == {self.uniform_decode_query_len}
@@ -158,8 +165,7 @@ def test_a_step_without_drafts_runs_in_the_graph_in_which_vllm_runs_it():
     agreed = {CUDAGraphMode.PIECEWISE}  # by several ranks
     mode, one = ours.cudagraph_dispatcher.dispatch(10, False, valid_modes=agreed)
     assert (mode.name, one.num_tokens) == ("PIECEWISE", 16)
-    ours.graphs.stop()  # what is captured later has every graph
-    assert ours.dispatch(9, 1) == ("FULL", 16, False)
+    assert ours.capture()  # anew, behind a step without drafts
 
 
 def test_sizes_that_a_server_says_itself_hold_for_steps_without_drafts_too():
@@ -263,5 +269,4 @@ def test_a_runner_without_graphs_is_left_alone():
     runner = SimpleNamespace(uniform_decode_query_len=65)
     graphs = Graphs(runner, PLAIN)
     graphs.start(step_of())
-    graphs.stop()
     assert runner.uniform_decode_query_len == 65
