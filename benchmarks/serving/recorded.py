@@ -96,7 +96,9 @@ def wrap(runner_class: type) -> None:
             found = [*places(self, self.recorded_step)]
             if found:
                 rows, tokens = torch.tensor(found).T.to(logits.device, non_blocking=True)
-                logits[rows, tokens] = RAISED
+                # a number instead of a tensor on the device would let the host wait for the device
+                raised = torch.full((1,), RAISED, dtype=logits.dtype, device=logits.device)
+                logits.index_put_((rows, tokens), raised)
         return sample(self, logits, spec_decode_metadata)
 
     runner_class.execute_model = execute_model  # type: ignore[attr-defined]
