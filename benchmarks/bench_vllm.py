@@ -321,6 +321,7 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "rounds": args.rounds,
         "flags": args.flags,
+        "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT") == "1",
         "device": device_name(device),
         **{f"{name}_version": installed(name) for name in packages},
         "commit": commit(),
