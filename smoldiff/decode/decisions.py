@@ -139,11 +139,13 @@ class Decisions:
         branches: dict[str, int] = {}
         kinds: dict[str, int] = {}
         for (pointer, ask, name), one in self.settled.items():
-            piece = one.question.decision.piece
             if ask is Ask.KEY and one.option:
                 keys[pointer] = keys.get(pointer, frozenset()) | {name}
-            elif ask is Ask.MEMBERS and isinstance(piece, Keys):
-                others[pointer] = tuple(self._members(pointer, piece, one.option))
+        for (pointer, ask, _), one in self.settled.items():
+            piece = one.question.decision.piece
+            if ask is Ask.MEMBERS and isinstance(piece, Keys):
+                num_optional = len(keys.get(pointer, ()))
+                others[pointer] = tuple(self._members(pointer, piece, one.option, num_optional))
             elif ask is Ask.LENGTH:
                 lengths[pointer] = one.option + fewest(one.question.decision)
             elif ask is Ask.BRANCH:
@@ -230,13 +232,14 @@ class Decisions:
         num_allowed = num_scalars(types) if depth >= MAX_FREE_DEPTH else 0
         return num_allowed or len(anything(decision.piece.pointer, types))
 
-    def _members(self, pointer: str, keys: Keys, num_more: int) -> Iterator[int]:
-        """The kinds of the unnamed members, as many as were decided on, and more where there must be more keys."""
-        num_named = sum(entry.is_required for entry in keys.entries) + sum(
-            one.option
-            for (at, ask, _), one in self.settled.items()
-            if at == pointer and ask is Ask.KEY
-        )
+    def _members(
+        self, pointer: str, keys: Keys, num_more: int, num_optional: int
+    ) -> Iterator[int]:
+        """The kinds of the unnamed members, as many as were decided on, and more where there must be more keys.
+
+        num_optional: keys that need not be there and were decided on.
+        """
+        num_named = num_optional + sum(entry.is_required for entry in keys.entries)
         for num in range(max(num_more, keys.min_keys - num_named)):
             member = self.settled.get((pointer, Ask.MEMBER, str(num)))
             yield member.option if member else 0
