@@ -27,12 +27,12 @@ def likely_tool(tools: Sequence[Tool], prompt_text: str) -> int:
     """Index of the tool that shares most words with the prompt's end; a word counts less the more tools have it."""
     if len(tools) < 2:
         return 0
-    said = set(_words(prompt_text[-TAIL_CHARS:]))
-    all_words = [set(_words(" ".join(_texts(tool)))) for tool in tools]
+    said = _words(prompt_text[-TAIL_CHARS:])
+    all_words = [_known_words(" ".join(_texts(tool))) for tool in tools]
     num_tools = Counter(word for words in all_words for word in words)
 
     def score(i: int) -> float:
-        title = set(_words(f"{tools[i].name} {tools[i].description}"))
+        title = _known_words(f"{tools[i].name} {tools[i].description}")
         shared = all_words[i] & said
         weight = sum((2 if word in title else 1) / num_tools[word] for word in shared)
         return float(
@@ -51,9 +51,13 @@ def _texts(tool: Tool) -> Iterable[str]:
             yield str(value.get("description", ""))
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str) -> frozenset[str]:
     """Lower-case words, cut to five letters as a rough stem."""
-    return [word.lower()[:5] for word in _WORD.findall(_CAMEL.sub(" ", text))]
+    return frozenset(word.lower()[:5] for word in _WORD.findall(_CAMEL.sub(" ", text)))
+
+
+_known_words = lru_cache(maxsize=4096)(_words)
+"""The same of a tool's text, which comes again with each request."""
 
 
 def conversation_end(

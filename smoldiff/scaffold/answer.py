@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from smoldiff.scaffold.heads import branch
 from smoldiff.scaffold.lower import Lowering
@@ -71,6 +72,7 @@ def _call(tool: Tool, arguments: Piece, call_style: CallStyle, json_style: JsonS
     return Keys(tool.pointer, entries)
 
 
+@lru_cache(maxsize=256)
 def split_special(text: str, special: tuple[str, ...]) -> tuple[Literal, ...]:
     """A text as literals, each special text in it a literal of its own."""
     if not special:
