@@ -232,9 +232,7 @@ class Decisions:
         num_allowed = num_scalars(types) if depth >= MAX_FREE_DEPTH else 0
         return num_allowed or len(anything(decision.piece.pointer, types))
 
-    def _members(
-        self, pointer: str, keys: Keys, num_more: int, num_optional: int
-    ) -> Iterator[int]:
+    def _members(self, pointer: str, keys: Keys, num_more: int, num_optional: int) -> Iterator[int]:
         """The kinds of the unnamed members, as many as were decided on, and more where there must be more keys.
 
         num_optional: keys that need not be there and were decided on.
