@@ -61,10 +61,8 @@ class Graphs:
         self._check = runner._check_and_update_cudagraph_mode
         self._build = runner._build_attention_metadata
         self._run = runner._dummy_run
-        self._initialize, self._dispatch = (
-            dispatcher.initialize_cudagraph_keys,
-            dispatcher.dispatch,
-        )
+        self._initialize = dispatcher.initialize_cudagraph_keys
+        self._dispatch = dispatcher.dispatch
         runner._check_and_update_cudagraph_mode = self._look_at_back_ends
         runner._build_attention_metadata = self._plan_attention
         runner._dummy_run = self._run_dummy
@@ -140,7 +138,7 @@ class Graphs:
 
     @contextmanager
     def _plain_splits(self) -> Iterator[None]:
-        """FlashAttention splits the work of a step that has a graph in another way; here of one that has one in vLLM."""
+        """FlashAttention splits the work of steps up to the size of the largest graph in another way: here of vLLM's largest."""
         builders = [
             one
             for groups in getattr(self._runner, "attn_groups", ())
