@@ -23,6 +23,8 @@ NUM_TRIED_BESIDE = 8
 """The same beside requests without a schema, which a try may cost something."""
 NUM_CLEAR, CLEAR = 3, 1.25
 """There a try ends after so many timed steps if they take so much longer."""
+MOST_UNTIMED = 16
+"""And there are no drafts any more after so many steps on end that tell nothing, since a prompt was read in each."""
 LEAST_RETRY, MOST_RETRY = 16, 256
 """The other way is tried again after so many times what trying it took; each time in vain twice as many."""
 MARGIN = 1.05
@@ -62,6 +64,8 @@ class Ways:
     ms: float = 0.0
     """Likewise."""
     retry: int = LEAST_RETRY
+    num_untimed: int = 0
+    """Steps since the last timed one."""
     is_trial: bool = False
     has_tried_both: bool = False
 
@@ -74,7 +78,7 @@ class Ways:
 
     def add(self, is_ahead: bool, num_tokens: int, ms: float) -> None:
         self.speeds[is_ahead].add(num_tokens, ms)
-        self.num_steps, self.ms = self.num_steps + 1, self.ms + ms
+        self.num_steps, self.ms, self.num_untimed = self.num_steps + 1, self.ms + ms, 0
         if self.is_trial and self._is_clearly_longer:
             self._give_up()
             return
@@ -86,8 +90,17 @@ class Ways:
             self._give_up()
         elif self.is_trial:  # the other way turned out better
             self.is_trial, self.retry = False, LEAST_RETRY
-        elif self.ms > self.retry * self.num_tried * self.speeds[not self.is_ahead].ms.value:
+        elif self.ms > self.retry * self.num_tried * max(
+            one.ms.value for one in self.speeds.values()
+        ):
             self._try_other()
+
+    def skip(self) -> None:
+        """A step that tells nothing."""
+        self.num_untimed += 1
+        if self.spares_text and not self.is_ahead and self.num_untimed > MOST_UNTIMED:
+            self.speeds[False] = Speed()
+            self._give_up()
 
     @property
     def best(self) -> bool:
@@ -112,7 +125,7 @@ class Ways:
 
     def _turn(self, is_trial: bool) -> None:
         self.is_ahead, self.is_trial = not self.is_ahead, is_trial
-        self.num_steps, self.ms = 0, 0.0
+        self.num_steps, self.ms, self.num_untimed = 0, 0.0, 0
 
 
 @dataclass(slots=True)
@@ -128,6 +141,10 @@ class Pace:
     ) -> None:
         """A step took so long; nothing of a prompt was read in it, and some of its requests have a schema."""
         self._of(num_rows, has_free).add(is_ahead, num_tokens, ms)
+
+    def skip(self, num_rows: int, has_free: bool) -> None:
+        """A step of such a batch in which a part of a prompt was read."""
+        self._of(num_rows, has_free).skip()
 
     def is_ahead(self, num_rows: int, has_free: bool) -> bool:
         """Whether such a batch is better off without drafts, or that is to be tried."""

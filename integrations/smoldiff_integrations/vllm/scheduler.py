@@ -113,7 +113,10 @@ class DraftScheduler(AsyncScheduler):
         num_free = len(names - self._with_schema)
         num_drafted = sum(map(len, scheduler_output.scheduled_spec_decode_tokens.values()))
         is_plain = scheduler_output.total_num_scheduled_tokens == len(names) + num_drafted
-        if not is_plain or num_free == len(names):
+        if num_free == len(names):
+            return
+        if not is_plain:
+            self._pace.skip(len(names), num_free > 0)
             return
         num_tokens = sum(map(len, model_runner_output.sampled_token_ids))
         is_plain_way = scheduler_output.is_ahead if self.can_turn else scheduler_output.is_quiet

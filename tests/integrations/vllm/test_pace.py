@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from smoldiff_integrations.vllm.pace import Pace
+from smoldiff_integrations.vllm.pace import MOST_UNTIMED, NUM_TRIED_BESIDE, Pace
 
 NUM_STEPS = 6000
 
@@ -104,6 +104,31 @@ def test_where_they_bring_nothing_there_are_none_even_if_they_take_no_longer():
     server = Server((1.0, 3.0), (1.2, 3.0))
     server.run(Pace(), has_free=True)
     assert server.num_ahead > 0.8 * NUM_STEPS
+
+
+@pytest.mark.parametrize("num_timed", [0, 1, 40], ids=["a try", "a try, once timed", "known"])
+def test_drafts_beside_text_end_where_nothing_is_known_of_them_any_more(num_timed):
+    pace = Pace()
+    for _ in range(NUM_TRIED_BESIDE):
+        pace.add(True, 16, True, 16, 3.0)
+    for _ in range(num_timed):
+        pace.add(False, 16, True, 60, 3.0)
+    assert not pace.is_ahead(16, True)
+    for _ in range(MOST_UNTIMED + 1):
+        pace.skip(16, True)
+    assert pace.is_ahead(16, True)
+    for _ in range(10 * NUM_TRIED_BESIDE):
+        pace.add(True, 16, True, 16, 3.0)
+        assert pace.is_ahead(16, True)  # it is not tried again at once
+
+
+def test_steps_that_tell_nothing_change_nothing_else():
+    pace = Pace()
+    for has_free in (True, False):
+        before = pace.is_ahead(16, has_free)
+        for _ in range(2 * MOST_UNTIMED):
+            pace.skip(16, has_free)
+        assert pace.is_ahead(16, has_free) == before == has_free
 
 
 def test_where_a_servers_throughput_is_first_text_waits_for_drafts():

@@ -185,7 +185,9 @@ def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(mon
 def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):
     monkeypatch.setattr(time, "perf_counter", iter([1.0, 1.01, 1.03, 1.04]).__next__)
     timed = []
+    skipped = []
     monkeypatch.setattr(Pace, "add", lambda self, *step: timed.append(step))
+    monkeypatch.setattr(Pace, "skip", lambda self, *step: skipped.append(step))
     add_one_with_schema(engine.scheduler)
 
     def step(is_ahead, drafted=(), **num_scheduled):
@@ -205,6 +207,7 @@ def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):
         (False, 2, True, 3, 10),
         (True, 2, True, 3, 10),
     ]
+    assert skipped == [(2, True)]
 
 
 def test_another_scheduler_keeps_vllms_way(engine):
