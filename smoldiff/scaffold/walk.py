@@ -76,9 +76,8 @@ class Walk(Reading):
             self.slot(slot, at)
         else:
             kinds = anything(slot.pointer, slot.language.types)
-            self.walk(
-                kinds[kind if kind < len(kinds) else 0], at
-            )  # another slot may stand here now
+            # Another slot, of other kinds, may have stood here when it was decided.
+            self.walk(kinds[kind if kind < len(kinds) else 0], at)
 
     def _object(self, keys: Keys, at: str) -> None:
         first, is_begun = len(self.decisions), self.is_reading

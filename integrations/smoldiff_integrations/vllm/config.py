@@ -33,10 +33,8 @@ def _adapting(method: Method) -> Method:
         if getattr(self.speculative_config, "model", None) != PROPOSER:
             return method(self, *args, **kwargs)
         scheduling, graphs = self.scheduler_config, self.compilation_config
-        is_open = (graphs.max_cudagraph_capture_size, graphs.cudagraph_capture_sizes) == (
-            None,
-            None,
-        )
+        given_sizes = graphs.max_cudagraph_capture_size, graphs.cudagraph_capture_sizes
+        is_open = given_sizes == (None, None)
         if is_open:
             largest = min(GRAPH_TOKENS, scheduling.max_num_batched_tokens)
             graphs.max_cudagraph_capture_size = largest

@@ -73,7 +73,7 @@ class DraftScheduler(AsyncScheduler):
     def wants_drafts(self) -> bool:
         """Whether a request that may be drafted for is there, and drafts pay."""
         has_free = self.has_free
-        if not self._with_schema or (not has_free and not self.can_turn):
+        if not self._with_schema or not self._has_choice(has_free):
             self._num_decided = 0
             return bool(self._with_schema)
         if self._num_decided <= 0 or has_free != self._is_beside:
@@ -83,6 +83,10 @@ class DraftScheduler(AsyncScheduler):
             is_costly = has_free and self._is_drafting
             self._num_decided = NUM_TRIED_BESIDE // 2 if is_costly else NUM_TRIED
         return self._is_drafting
+
+    def _has_choice(self, has_free: bool) -> bool:
+        """Whether a batch with a schema may go without drafts, so that its steps are timed."""
+        return has_free or self.can_turn
 
     def turn(self, is_ahead: bool) -> None:
         """From the next step on schedule so. No step may be under way."""
@@ -113,7 +117,7 @@ class DraftScheduler(AsyncScheduler):
         num_free = len(names - self._with_schema)
         num_drafted = sum(map(len, scheduler_output.scheduled_spec_decode_tokens.values()))
         is_plain = scheduler_output.total_num_scheduled_tokens == len(names) + num_drafted
-        if num_free == len(names):
+        if num_free == len(names) or not self._has_choice(num_free > 0):
             return
         if not is_plain:
             self._pace.skip(len(names), num_free > 0)

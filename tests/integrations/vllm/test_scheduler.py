@@ -180,6 +180,7 @@ def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(mon
     del scheduler.requests["a"]
     scheduler._pace = Pace()
     assert steps(40, b=1) == [False] * 40  # by themselves the worker knows what they cost
+    assert not scheduler._pace.ways
 
 
 def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):
