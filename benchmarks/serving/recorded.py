@@ -60,6 +60,13 @@ def answers() -> Answers:
     return _answers
 
 
+def answer_of(state: Any) -> Sequence[int]:
+    """The recorded answer to a runner's request, looked up once."""
+    if not hasattr(state, "recorded"):
+        state.recorded = answers().of(state.prompt_token_ids)
+    return state.recorded  # type: ignore[no-any-return]
+
+
 class Extension:
     """Nothing of its own: importing this module wraps the runner."""
 
@@ -73,7 +80,7 @@ def places(runner: Any, scheduler_output: Any) -> Iterator[tuple[int, int]]:
         num_drafted = len(drafts.get(request_id) or ())
         num_scheduled = scheduler_output.num_scheduled_tokens[request_id]
         stop = state.num_computed_tokens + num_scheduled - len(state.prompt_token_ids) + 1
-        recorded = answers().of(state.prompt_token_ids)
+        recorded = answer_of(state)
         for place in range(stop - num_drafted - 1, stop):
             if 0 <= place < len(recorded):
                 yield row, recorded[place]
@@ -109,6 +116,7 @@ def wrap_second(runner_class: type, sampler_class: type) -> None:
     """The same for the second runner, which samples without drafts and does not tell the host how far a request is."""
     execute, sample = runner_class.execute_model, sampler_class.__call__  # type: ignore[attr-defined,misc]
     requests: dict[str, tuple[int, Sequence[int]]] = {}
+    last: tuple[list[str], torch.Tensor | None] = [], None
 
     def execute_model(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         for one in scheduler_output.scheduled_new_reqs:
@@ -119,23 +127,34 @@ def wrap_second(runner_class: type, sampler_class: type) -> None:
         return execute(self, scheduler_output, *args, **kwargs)
 
     def sampled(self: Any, logits: Any, input_batch: Any) -> Any:
-        force(logits, input_batch, [requests.get(name, (0, ())) for name in input_batch.req_ids])
+        nonlocal last
+        names, table = last
+        if names != input_batch.req_ids:
+            names = [*input_batch.req_ids]
+            table = table_of([requests.get(name, (0, ())) for name in names], logits.device)
+            last = names, table
+        if table is not None:
+            force(logits, input_batch, table)
         return sample(self, logits, input_batch)
 
     runner_class.execute_model = execute_model  # type: ignore[attr-defined]
     sampler_class.__call__ = sampled  # type: ignore[method-assign,misc]
 
 
-def force(logits_NV: Any, input_batch: Any, known: Sequence[tuple[int, Sequence[int]]]) -> None:
-    """Raise the recorded token of each row, where the device knows its position: the host does not wait.
-
-    known: of each row the number of the prompt's tokens, and the recorded ones.
-    """
+def table_of(
+    known: Sequence[tuple[int, Sequence[int]]], device: torch.device
+) -> torch.Tensor | None:
+    """[N, 1 + X]: of each row the number of the prompt's tokens, and the recorded ones, then -1; None without any."""
     most = max((len(answer) for _, answer in known), default=0)
     if not most:
-        return
+        return None
     table = [[num, *answer, *[-1] * (most - len(answer))] for num, answer in known]
-    table_NX = torch.tensor(table).to(logits_NV.device, non_blocking=True)
+    return torch.tensor(table).to(device, non_blocking=True)
+
+
+def force(logits_NV: torch.Tensor, input_batch: Any, table_NX: torch.Tensor) -> None:
+    """Raise the recorded token of each row, where the device knows its position: the host does not wait."""
+    most = table_NX.shape[1] - 1
     position_N1 = input_batch.positions[input_batch.logits_indices].long()[:, None]
     place_N1 = position_N1 + 1 - table_NX[:, :1]
     token_N1 = table_NX[:, 1:].gather(1, place_N1.clamp(0, most - 1))
@@ -169,7 +188,7 @@ class Oracle:
         ids = self._runner.input_batch.req_ids
         for request_id, new in zip(ids, sampled_token_ids, strict=False):
             state = self._runner.requests[request_id]
-            recorded, num = answers().of(state.prompt_token_ids), len(state.output_token_ids)
+            recorded, num = answer_of(state), len(state.output_token_ids)
             drafts.append(list(recorded[num : num + self._num]) if len(new) else [])
         return drafts
 
