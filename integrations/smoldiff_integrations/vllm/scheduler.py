@@ -37,6 +37,8 @@ class DraftScheduler(AsyncScheduler):
         self.is_ahead = self.can_turn
         self.is_held = False
         """Whether nothing new may be scheduled."""
+        self.is_quiet = False
+        """Whether the worker was told to draft nothing behind the last step; never of an engine that turns."""
         self._with_schema: set[str] = set()
         options = read_options(self.vllm_config.additional_config)
         self._pace = Pace(spares_text=not options.throughput_first)
@@ -139,7 +141,7 @@ class DraftScheduler(AsyncScheduler):
         if self.can_turn:
             scheduler_output.is_ahead = self.is_ahead
         else:
-            scheduler_output.is_quiet = not self.wants_drafts
+            self.is_quiet = scheduler_output.is_quiet = not self.wants_drafts
         if self.is_ahead:
             super()._update_after_schedule(scheduler_output)
         else:
@@ -153,8 +155,9 @@ class DraftScheduler(AsyncScheduler):
 
 
 def follow(engine_class: type[EngineCore]) -> None:
-    """Let engines of the class turn as their scheduler wants, once."""
+    """Let engines of the class turn as their scheduler wants, and ask for drafts where there are some, once."""
     wrap(engine_class, "step_with_batch_queue", ("self",), _turning)
+    wrap(engine_class, "post_step", ("self", "model_executed"), _asking)
 
 
 def _turning(method: Method) -> Method:
@@ -171,6 +174,15 @@ def _turning(method: Method) -> Method:
         return method(self) if is_ahead else self.step()
 
     return step_with_batch_queue
+
+
+def _asking(method: Method) -> Method:
+    def post_step(self: Any, model_executed: bool) -> None:
+        # To ask the worker takes a message to its process and one back.
+        if not (isinstance(self.scheduler, DraftScheduler) and self.scheduler.is_quiet):
+            method(self, model_executed)
+
+    return post_step
 
 
 def _finished(engine: Any, scheduler: DraftScheduler, method: Method) -> Any:

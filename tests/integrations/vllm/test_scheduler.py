@@ -47,7 +47,7 @@ class Engine:
 class Ahead(DraftScheduler):
     def __init__(self, requests):
         self.can_turn = self.is_ahead = True
-        self.is_held = self._fills_drafts = False
+        self.is_held = self.is_quiet = self._fills_drafts = False
         self.requests, self.running = requests, [*requests.values()]
         self.max_num_running_reqs = 8
         self._with_schema, self._pace = set(), Pace(spares_text=False)
@@ -181,6 +181,23 @@ def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(mon
     scheduler._pace = Pace()
     assert steps(40, b=1) == [False] * 40  # by themselves the worker knows what they cost
     assert not scheduler._pace.ways
+
+
+def test_the_worker_is_asked_for_drafts_only_where_it_was_told_to_draft(engine, monkeypatch):
+    monkeypatch.setattr(Scheduler, "_update_after_schedule", lambda *_: None)
+    scheduler = engine.scheduler
+    scheduler.can_turn = scheduler.is_ahead = engine.async_scheduling = False
+
+    def step():
+        scheduler._update_after_schedule(SimpleNamespace())
+        engine.post_step(True)
+
+    step()
+    assert not scheduler.drafts
+    add_one_with_schema(scheduler)
+    del scheduler.requests["a"]
+    step()
+    assert scheduler.drafts == ["drafts"]
 
 
 def test_steps_of_requests_with_a_schema_are_timed(engine, monkeypatch):
