@@ -14,6 +14,7 @@ from smoldiff.errors import SmoldiffError
 from smoldiff.head.model import DiffusionHead
 from smoldiff.scaffold.style import JsonStyle
 from smoldiff.template.vocabulary import Vocabulary
+from smoldiff_integrations.vllm import masks
 from smoldiff_integrations.vllm.batch import NO_LIMIT, BatchDrafts
 from smoldiff_integrations.vllm.config import PLAIN_TOKENS
 from smoldiff_integrations.vllm.context import Step, nothing_to_verify
@@ -41,7 +42,7 @@ class Proposer:
 
     def __init__(self, vllm_config: Any) -> None:
         """Raises RequestError for wrong options; whatever else goes wrong, the server starts."""
-        from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+        from vllm.v1.worker import gpu_model_runner
         from vllm.v1.worker.gpu_worker import Worker
 
         options = read_options(vllm_config.additional_config)
@@ -55,11 +56,12 @@ class Proposer:
         self._is_vllm_other = False
         self._head: DiffusionHead | None = None
         self._batch: BatchDrafts | None = None
-        missing = install(GPUModelRunner, Proposer)
+        missing = install(gpu_model_runner.GPUModelRunner, Proposer)
         share_memory(Worker, Proposer)
         if missing:
             log.warning("smoldiff: this vLLM has other methods %s", ", ".join(missing))
         mend_expansion()
+        masks.follow(gpu_model_runner)
         self._model_config = model_config = vllm_config.model_config
         try:
             tokenizer = _tokenizer(model_config)

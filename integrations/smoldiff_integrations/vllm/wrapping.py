@@ -1,17 +1,21 @@
-"""Wrapping methods of vLLM's classes, where they are those that were read."""
+"""Wrapping methods of vLLM's classes and functions of its modules, where they are those that were read."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 Method = Callable[..., Any]
 
 
 def wrap(
-    owner: type, name: str, parameters: tuple[str, ...] | None, make: Callable[[Method], Method]
+    owner: type | ModuleType,
+    name: str,
+    parameters: tuple[str, ...] | None,
+    make: Callable[[Method], Method],
 ) -> bool:
     """Put `make(method)` in a method's place, once; False where it is missing or has other parameters."""
     if not takes(owner, name, parameters):
@@ -24,8 +28,8 @@ def wrap(
     return True
 
 
-def takes(owner: type, name: str, parameters: tuple[str, ...] | None) -> bool:
-    """Whether a class has a method whose parameters have these names; None takes any."""
+def takes(owner: type | ModuleType, name: str, parameters: tuple[str, ...] | None) -> bool:
+    """Whether a class or module has a method whose parameters have these names; None takes any."""
     method = getattr(owner, name, None)
     if method is None:
         return False
