@@ -21,12 +21,12 @@ NUM_TRIED = 16
 """Timed steps of a way that tell what it gives; for so many at least it is taken."""
 NUM_TRIED_BESIDE = 8
 """The same beside requests without a schema, which a try may cost something."""
-NUM_CLEAR, CLEAR = 3, 1.25
-"""There a try ends after so many timed steps if they take so much longer."""
-MOST_UNTIMED = 16
-"""And there are no drafts any more after so many steps on end that tell nothing, since a prompt was read in each."""
+CLEAR = (1, 2.0), (3, 1.25)
+"""There a try ends after so many timed steps if they take so many times as long."""
+MOST_UNTIMED, MOST_UNTIMED_TRIED = 16, 4
+"""And there are no drafts any more after so many steps on end that tell nothing, since a prompt was read in each; in a try."""
 LEAST_RETRY, MOST_RETRY = 16, 256
-"""The other way is tried again after so many times what trying it took; each time in vain twice as many."""
+"""The other way is tried again after so many times what trying it took; each time in vain twice as many, if clearly four times."""
 MARGIN = 1.05
 """So much faster must steps without drafts be; and so much longer, at most, may those with drafts be beside text."""
 DECAY = 0.97
@@ -80,7 +80,7 @@ class Ways:
         self.speeds[is_ahead].add(num_tokens, ms)
         self.num_steps, self.ms, self.num_untimed = self.num_steps + 1, self.ms + ms, 0
         if self.is_trial and self._is_clearly_longer:
-            self._give_up()
+            self._give_up(is_clear=True)
             return
         if min(self.num_steps, self.speeds[self.is_ahead].ms.num) < self.num_tried:
             return
@@ -98,7 +98,8 @@ class Ways:
     def skip(self) -> None:
         """A step that tells nothing."""
         self.num_untimed += 1
-        if self.spares_text and not self.is_ahead and self.num_untimed > MOST_UNTIMED:
+        most = MOST_UNTIMED_TRIED if self.is_trial else MOST_UNTIMED
+        if self.spares_text and not self.is_ahead and self.num_untimed > most:
             self.speeds[False] = Speed()
             self._give_up()
 
@@ -111,16 +112,20 @@ class Ways:
     @property
     def _is_clearly_longer(self) -> bool:
         ahead, drafting = self.speeds[True].ms, self.speeds[False].ms
-        is_asked = self.spares_text and not self.is_ahead and drafting.num >= NUM_CLEAR
-        return is_asked and drafting.value > CLEAR * ahead.value
+        if not self.spares_text or self.is_ahead:
+            return False
+        return any(
+            drafting.num >= num and drafting.value > times * ahead.value for num, times in CLEAR
+        )
 
     def _try_other(self) -> None:
         self.speeds[not self.is_ahead] = Speed()
         self.has_tried_both = True
         self._turn(is_trial=True)
 
-    def _give_up(self) -> None:
-        self.retry = min(2 * self.retry, MOST_RETRY) if self.is_trial else LEAST_RETRY
+    def _give_up(self, is_clear: bool = False) -> None:
+        times = 4 if is_clear else 2
+        self.retry = min(times * self.retry, MOST_RETRY) if self.is_trial else LEAST_RETRY
         self._turn(is_trial=False)
 
     def _turn(self, is_trial: bool) -> None:

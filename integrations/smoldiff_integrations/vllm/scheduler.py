@@ -45,8 +45,10 @@ class DraftScheduler(AsyncScheduler):
         self._is_drafting = True
         self._is_beside = False
         """Whether that was decided for a batch with requests without a schema."""
+        self._num_rows = 0
+        """And how many rows it had."""
         self._num_decided = 0
-        """Steps for which it still holds."""
+        """Steps for which it still holds, unless drafts are found to take longer beside such requests."""
         self._last: float | None = None
         """When the last step was done; None where nothing followed at once."""
         self._fills_drafts = grammar.follow(self.structured_output_manager)
@@ -78,9 +80,11 @@ class DraftScheduler(AsyncScheduler):
         if not self._with_schema or not self._has_choice(has_free):
             self._num_decided = 0
             return bool(self._with_schema)
-        if self._num_decided <= 0 or has_free != self._is_beside:
-            num_rows = min(len(self.requests), self.max_num_running_reqs)
-            self._is_drafting = not self._pace.is_ahead(num_rows, has_free)
+        is_costly = self._is_beside and self._is_drafting
+        is_over = is_costly and self._pace.is_ahead(self._num_rows, True)
+        if self._num_decided <= 0 or has_free != self._is_beside or is_over:
+            self._num_rows = min(len(self.requests), self.max_num_running_reqs)
+            self._is_drafting = not self._pace.is_ahead(self._num_rows, has_free)
             self._is_beside = has_free
             is_costly = has_free and self._is_drafting
             self._num_decided = NUM_TRIED_BESIDE // 2 if is_costly else NUM_TRIED

@@ -4,7 +4,12 @@ import random
 
 import pytest
 
-from smoldiff_integrations.vllm.pace import MOST_UNTIMED, NUM_TRIED_BESIDE, Pace
+from smoldiff_integrations.vllm.pace import (
+    MOST_UNTIMED,
+    MOST_UNTIMED_TRIED,
+    NUM_TRIED_BESIDE,
+    Pace,
+)
 
 NUM_STEPS = 6000
 
@@ -94,6 +99,15 @@ def test_steps_beside_text_take_hardly_longer_than_without_drafts():
     assert server.num_ahead > 0.95 * NUM_STEPS
 
 
+def test_one_step_ends_a_try_beside_text_where_it_takes_twice_as_long():
+    pace, server = Pace(), Server((6.0, 9.0), (1.0, 3.0), noise=0.1)
+    server.run(pace, 400, has_free=True)
+    assert server.num_ahead == 399
+    assert server.ms / 400 < 1.01 * 3.0
+    server.run(pace, has_free=True)
+    assert server.num_ahead > 0.999 * (NUM_STEPS + 400)
+
+
 def test_where_they_take_no_longer_there_are_drafts():
     server = Server((6.0, 3.0), (1.0, 3.0))
     server.run(Pace(), has_free=True)
@@ -114,8 +128,11 @@ def test_drafts_beside_text_end_where_nothing_is_known_of_them_any_more(num_time
     for _ in range(num_timed):
         pace.add(False, 16, True, 60, 3.0)
     assert not pace.is_ahead(16, True)
-    for _ in range(MOST_UNTIMED + 1):
+    most = MOST_UNTIMED_TRIED if num_timed < NUM_TRIED_BESIDE else MOST_UNTIMED
+    for _ in range(most):
         pace.skip(16, True)
+        assert not pace.is_ahead(16, True)
+    pace.skip(16, True)
     assert pace.is_ahead(16, True)
     for _ in range(10 * NUM_TRIED_BESIDE):
         pace.add(True, 16, True, 16, 3.0)

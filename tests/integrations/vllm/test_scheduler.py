@@ -51,7 +51,8 @@ class Ahead(DraftScheduler):
         self.requests, self.running = requests, [*requests.values()]
         self.max_num_running_reqs = 8
         self._with_schema, self._pace = set(), Pace(spares_text=False)
-        self._is_drafting, self._is_beside, self._num_decided, self._last = True, False, 0, None
+        self._is_drafting, self._is_beside, self._last = True, False, None
+        self._num_rows = self._num_decided = 0
         self.prev_step_scheduled_req_ids = {"a"}
         self.drafts = []
 
@@ -145,9 +146,8 @@ def test_beside_text_there_are_no_drafts_until_they_are_known_to_be_free(engine)
     assert engine.did[-1] == "step"
     for _ in range(NUM_TRIED_BESIDE):
         scheduler._pace.add(False, 2, True, 9, 4.0)
-    scheduler._num_decided = 0
     engine.go_on()
-    assert engine.did[-1] == "begin"
+    assert engine.did[-1] == "begin"  # at once
 
 
 def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(monkeypatch):
