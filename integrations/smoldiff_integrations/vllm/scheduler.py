@@ -38,7 +38,7 @@ class DraftScheduler(AsyncScheduler):
         self.is_held = False
         """Whether nothing new may be scheduled."""
         self.is_quiet = False
-        """Whether the worker was told to draft nothing behind the last step; never of an engine that turns."""
+        """Whether the last step has no drafts and the worker makes none behind it; never of an engine that turns."""
         self._with_schema: set[str] = set()
         options = read_options(self.vllm_config.additional_config)
         self._pace = Pace(spares_text=not options.throughput_first)
@@ -100,8 +100,7 @@ class DraftScheduler(AsyncScheduler):
             self.is_ahead, self._last = is_ahead, None
             # The worker is told all tokens of requests that were not in the last step: it must be of all.
             self.prev_step_scheduled_req_ids.clear()
-            for request in self.running:
-                request.spec_token_ids = []
+            self._drop_drafts()
 
     def update_from_output(
         self, scheduler_output: Any, model_runner_output: Any, *args: Any, **kwargs: Any
@@ -133,6 +132,10 @@ class DraftScheduler(AsyncScheduler):
         self._pace.add(is_plain_way, len(names), num_free > 0, num_tokens, 1e3 * (now - last))
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.can_turn:
+            self.is_quiet = not self.wants_drafts
+            if self.is_quiet:
+                self._drop_drafts()
         # vLLM widens a request that needs one token to a draft of full length, for graphs of drafts of full length.
         num = self.num_spec_tokens
         self.num_spec_tokens = 0
@@ -141,11 +144,15 @@ class DraftScheduler(AsyncScheduler):
         finally:
             self.num_spec_tokens = num
 
+    def _drop_drafts(self) -> None:
+        for request in self.running:
+            request.spec_token_ids = []
+
     def _update_after_schedule(self, scheduler_output: Any) -> None:
         if self.can_turn:
             scheduler_output.is_ahead = self.is_ahead
         else:
-            self.is_quiet = scheduler_output.is_quiet = not self.wants_drafts
+            scheduler_output.is_quiet = self.is_quiet
         if self.is_ahead:
             super()._update_after_schedule(scheduler_output)
         else:

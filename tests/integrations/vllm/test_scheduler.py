@@ -49,7 +49,7 @@ class Ahead(DraftScheduler):
         self.can_turn = self.is_ahead = True
         self.is_held = self.is_quiet = self._fills_drafts = False
         self.requests, self.running = requests, [*requests.values()]
-        self.max_num_running_reqs = 8
+        self.max_num_running_reqs, self.num_spec_tokens = 8, 64
         self._with_schema, self._pace = set(), Pace(spares_text=False)
         self._is_drafting, self._is_beside, self._last = True, False, None
         self._num_rows = self._num_decided = 0
@@ -150,8 +150,23 @@ def test_beside_text_there_are_no_drafts_until_they_are_known_to_be_free(engine)
     assert engine.did[-1] == "begin"  # at once
 
 
-def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(monkeypatch):
+@pytest.fixture
+def scheduled(monkeypatch):
+    """What vLLM schedules, whatever it is."""
+    given = SimpleNamespace()
+
+    def schedule(self):
+        self._update_after_schedule(given)
+        return given
+
+    monkeypatch.setattr(Scheduler, "schedule", schedule)
     monkeypatch.setattr(Scheduler, "_update_after_schedule", lambda *_: None)
+    return given
+
+
+def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(
+    scheduled, monkeypatch
+):
     monkeypatch.setattr(Scheduler, "update_from_output", lambda *_: {})
     times = iter(range(1000))
     monkeypatch.setattr(time, "perf_counter", lambda: 0.01 * next(times))
@@ -161,13 +176,11 @@ def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(mon
 
     def steps(num, **num_scheduled):
         said = []
+        scheduled.num_scheduled_tokens = num_scheduled
+        scheduled.total_num_scheduled_tokens = sum(num_scheduled.values())
+        scheduled.scheduled_spec_decode_tokens = {}
         for _ in range(num):
-            output = SimpleNamespace(
-                num_scheduled_tokens=num_scheduled,
-                total_num_scheduled_tokens=sum(num_scheduled.values()),
-                scheduled_spec_decode_tokens={},
-            )
-            scheduler._update_after_schedule(output)
+            output = scheduler.schedule()
             scheduler.update_from_output(output, SimpleNamespace(sampled_token_ids=[[5], [6]]))
             said.append(output.is_quiet)
         return said
@@ -183,20 +196,23 @@ def test_one_step_after_the_other_the_worker_is_told_when_nothing_is_drafted(mon
     assert not scheduler._pace.ways
 
 
-def test_the_worker_is_asked_for_drafts_only_where_it_was_told_to_draft(engine, monkeypatch):
-    monkeypatch.setattr(Scheduler, "_update_after_schedule", lambda *_: None)
+@pytest.mark.usefixtures("scheduled")
+def test_on_a_cpu_a_quiet_step_has_no_drafts_and_the_worker_is_not_asked_for_any(engine):
     scheduler = engine.scheduler
+    scheduler._pace = Pace()
     scheduler.can_turn = scheduler.is_ahead = engine.async_scheduling = False
-
-    def step():
-        scheduler._update_after_schedule(SimpleNamespace())
-        engine.post_step(True)
-
-    step()
-    assert not scheduler.drafts
     add_one_with_schema(scheduler)
-    del scheduler.requests["a"]
-    step()
+    text = scheduler.requests.pop("a")
+    call = scheduler.requests["b"]
+    scheduler.running, call.spec_token_ids = [call], ["a draft"]
+    scheduler.schedule()
+    engine.post_step(True)
+    assert call.spec_token_ids
+    assert scheduler.drafts == ["drafts"]
+    scheduler.requests["a"] = text
+    scheduler.schedule()
+    engine.post_step(True)
+    assert not call.spec_token_ids  # text does not wait for what was drafted before it came
     assert scheduler.drafts == ["drafts"]
 
 
