@@ -59,6 +59,8 @@ KINDS = ("calls", "text", "both")
 WITHOUT_DRAFTS = "without drafts"
 OLDER_RUNNER = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 SYNCHRONOUS = "--no-async-scheduling"
+SETTLING_S = 1.5
+"""For a second a worker that was just asked looks for more without a rest, which the server asked next would feel."""
 SHOWN = (
     ("ms an answer, p50", "p50_ms", ".0f"),
     ("ms an answer, p95", "p95_ms", ".0f"),
@@ -159,6 +161,7 @@ def running(args: argparse.Namespace, logs: Path) -> Iterator[tuple[int, str, Se
         with serving_together(started.values()) as servers:
             for i in range(args.rounds):
                 for system, server in zip(started, servers, strict=True):
+                    time.sleep(SETTLING_S)
                     yield i, system, server
         return
     for i in range(args.rounds):
