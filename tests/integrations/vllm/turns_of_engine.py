@@ -7,7 +7,6 @@ import json
 import sys
 from collections import Counter
 from contextlib import nullcontext
-from itertools import cycle
 
 import torch
 from small_engine import SCHEMA, prompts_of, small_engine
@@ -52,14 +51,13 @@ def ready_for_streams():
 
 def main(way: str, path: str) -> None:
     counted: Counter[str] = Counter()
-    options = {}
+    options, at = {}, 0
     if way != "without drafts":
         options["speculative_config"] = speculative_config()
     if way == "turning":
         ready_for_streams()
         config.can_be_ahead = lambda _: True
-        answers_of_pace = cycle([False, True])  # as if drafts paid now and then
-        Pace.is_ahead = lambda *batch: next(answers_of_pace)
+        Pace.is_ahead = lambda *batch: at // 20 % 2 == 1  # as if drafts paid now and then
     llm = small_engine(
         max_model_len=384,
         max_num_batched_tokens=256,
@@ -79,7 +77,7 @@ def main(way: str, path: str) -> None:
             prompt["prompt_token_ids"] = [t for one in prompts for t in one["prompt_token_ids"]][
                 : BLOCK_SIZE + 1
             ]
-    pending, at = [*enumerate(ARRIVALS)], 0
+    pending = [*enumerate(ARRIVALS)]
     while pending or engine.has_unfinished_requests():
         while pending and pending[0][1][0] <= at:
             i, (_, kind) = pending.pop(0)
