@@ -1,7 +1,7 @@
 """The grammar masks of a step on their way to the device, in memory that is kept.
 
 For each step vLLM allocates page-locked memory, as many rows as the step has logits, which with drafts is another number each
-time, and fills it in several threads. Here the memory stays, and only the rows of requests with a grammar are written.
+time, and fills it, that of a large vocabulary in several threads. Here the memory stays, and only the rows of requests with a grammar are written.
 
 Read in vLLM 0.26 and 0.32.
 """

@@ -80,8 +80,8 @@ class DraftScheduler(AsyncScheduler):
         if not self._with_schema or not self._has_choice(has_free):
             self._num_decided = 0
             return bool(self._with_schema)
-        is_costly = self._is_beside and self._is_drafting
-        is_over = is_costly and self._pace.is_ahead(self._num_rows, True)
+        is_beside = self._is_beside and self._is_drafting
+        is_over = is_beside and self._pace.is_ahead(self._num_rows, True)
         if self._num_decided <= 0 or has_free != self._is_beside or is_over:
             self._num_rows = min(len(self.requests), self.max_num_running_reqs)
             self._is_drafting = not self._pace.is_ahead(self._num_rows, has_free)
