@@ -87,6 +87,28 @@ def served_tables(target: Any, vocab_size: int) -> Tables:
     return Tables(embedding, lm_head)
 
 
+def record_taps_alone(target: Any) -> None:
+    """Let vLLM ask a model for the states of the tapped layers, and for nothing else.
+
+    The code of transformers, which vLLM runs for some models, hooks itself into each layer for all that a model could be asked for,
+    as soon as it is asked for something. Outside of compiled code a module with a hook is called in a slower way.
+    """
+    record = getattr(getattr(target, "model", None), "_can_record_outputs", None)
+    if not isinstance(record, dict):  # vLLM's own code
+        return
+    set_layers = target.set_aux_hidden_state_layers
+
+    def set_aux_hidden_state_layers(layers: tuple[int, ...]) -> None:
+        others = dict(record)
+        record.clear()
+        try:
+            set_layers(layers)
+        finally:
+            record.update(others)
+
+    target.set_aux_hidden_state_layers = set_aux_hidden_state_layers
+
+
 def _whole(module: Any, vocab_size: int) -> Tensor:
     """[V, H] of a table that may be shared out over ranks."""
     weight = getattr(module, "weight", None)

@@ -73,12 +73,14 @@ def install(runner_class: type, proposer_class: type) -> tuple[str, ...]:
 
 
 def share_memory(worker_class: type, proposer_class: type) -> bool:
-    """Let the proposer have a part of what a GPU has left for the KV cache; False where the worker has no such method.
+    """Let the proposer have a part of the memory that is left for the KV cache; False where no worker has such a method.
 
     A cache whose size is configured stays as it is.
     """
     name = "determine_available_memory"
-    return wrap(worker_class, name, ("self",), partial(_wrap_memory, proposer_class))
+    wrapping = partial(_wrap_memory, proposer_class)
+    wrapped = [wrap(one, name, ("self",), wrapping) for one in _with_own(worker_class, name)]
+    return any(wrapped)
 
 
 def _wrap_memory(proposer_class: type, method: Method) -> Method:
@@ -86,7 +88,9 @@ def _wrap_memory(proposer_class: type, method: Method) -> Method:
         num_bytes = int(method(self))
         drafter = getattr(self.model_runner, "drafter", None)
         is_fixed = bool(self.cache_config.kv_cache_memory_bytes)
-        if isinstance(drafter, proposer_class) and not is_fixed:
+        # A worker's own way may ask that of its parent class first.
+        is_whole = getattr(type(self).determine_available_memory, "__wrapped__", None) is method
+        if isinstance(drafter, proposer_class) and not is_fixed and is_whole:
             num_bytes -= drafter.reserve(num_bytes, self.get_kv_cache_spec())  # type: ignore[attr-defined]
         return num_bytes
 
@@ -94,16 +98,21 @@ def _wrap_memory(proposer_class: type, method: Method) -> Method:
 
 
 def _wrap_loading(runner_class: type, proposer_class: type) -> bool:
-    """Bind the runner when its model is loaded, in every class that has a way of its own to load one."""
-    found = [one for one in _family(runner_class) if "load_model" in vars(one)]
+    """Bind the runner when its model is loaded."""
+    found = _with_own(runner_class, "load_model")
     for one in found:
         wrap(one, "load_model", None, partial(_binding, proposer_class))
     return bool(found)
 
 
-def _family(runner_class: type) -> Iterator[type]:
-    yield runner_class
-    inheriting: list[type] = runner_class.__subclasses__()
+def _with_own(owner: type, name: str) -> list[type]:
+    """A class and those that inherit from it, of which each has a method of its own of that name."""
+    return [one for one in _family(owner) if name in vars(one)]
+
+
+def _family(owner: type) -> Iterator[type]:
+    yield owner
+    inheriting: list[type] = owner.__subclasses__()
     for one in inheriting:
         yield from _family(one)
 

@@ -37,6 +37,7 @@ def main(path: str) -> None:
 
     def opening(self, runner, step, rows):
         counted["parts of prompts"] += sum(row is not None and not row.num_new for row in rows)
+        counted["hooks"] = sum(len(one._forward_hooks) for one in runner.get_model().modules())
         return opened(self, runner, step, rows)
 
     opened = BatchDrafts._open

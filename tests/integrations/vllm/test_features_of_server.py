@@ -42,3 +42,8 @@ def test_all_ways_were_gone(taken):
     assert counted["parts of prompts"] > 0
     assert counted["rejected drafts"] > 0
     assert counted["preempted"] > 0
+
+
+def test_only_the_tapped_layers_are_hooked(taken):
+    taps = smoldiff.load("smoldiff-nano", device="cpu").head.config.taps
+    assert json.loads(taken["counted"])["hooks"] == len(taps) - 1  # the last one is behind the norm

@@ -182,6 +182,22 @@ def test_the_drafter_gets_its_part_of_the_memory_once():
         assert worker_class().determine_available_memory() == left
 
 
+@pytest.mark.parametrize("asks_parent", [False, True])
+def test_a_worker_with_a_way_of_its_own_gives_the_drafter_its_part_once(asks_parent):
+    base = worker_with(Proposer())
+
+    class Worker(base):
+        pass
+
+    class Own(Worker):
+        def determine_available_memory(self):
+            return super().determine_available_memory() + 1000 if asks_parent else 2000
+
+    assert share_memory(base, Proposer)
+    assert Own().determine_available_memory() == 1500
+    assert Worker().determine_available_memory() == 750
+
+
 def test_a_worker_with_another_method_is_left_alone():
     class Worker:
         def determine_available_memory(self, more):
