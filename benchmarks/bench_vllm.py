@@ -325,6 +325,7 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
         "rounds": args.rounds,
         "flags": args.flags,
         "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT") == "1",
+        "preloaded": [Path(one).name for one in os.environ.get("LD_PRELOAD", "").split()],
         "device": device_name(device),
         **{f"{name}_version": installed(name) for name in packages},
         "commit": commit(),
