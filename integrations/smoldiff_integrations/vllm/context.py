@@ -79,10 +79,9 @@ class Step:
     def keep_states(self, table: FeatureTable) -> None:
         """Write the states of all tokens of the step: of the tapped layers, and behind the final norm."""
         num = self.scheduler_output.total_num_scheduled_tokens
-        parts = [*(self.aux_hidden_states or ()), self.hidden_states]
-        table.write(
-            self.attention.slot_mapping[:num].long(), torch.cat([one[:num] for one in parts], -1)
-        )
+        # What a graph added to the step's tokens is copied too: each call of torch less is worth more.
+        states_NS = torch.cat([*(self.aux_hidden_states or ()), self.hidden_states], -1)
+        table.write(self.attention.slot_mapping[:num].long(), states_NS[:num])
 
     @property
     def is_ahead(self) -> bool:

@@ -28,7 +28,6 @@ class FeatureTable:
     def num_bytes(self) -> int:
         return self._states_MS.nbytes
 
-    @torch.inference_mode()
     def write(self, slots_N: Tensor, states_NS: Tensor) -> None:
         """Keep the states of tokens whose keys and values were put into these slots."""
         self._states_MS.index_copy_(0, slots_N, states_NS.to(self._states_MS.dtype))
