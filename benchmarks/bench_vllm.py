@@ -325,11 +325,16 @@ def conditions(args: argparse.Namespace) -> dict[str, Any]:
         "rounds": args.rounds,
         "flags": args.flags,
         "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT") == "1",
-        "preloaded": [Path(one).name for one in os.environ.get("LD_PRELOAD", "").split()],
+        "preloaded": preloaded(os.environ.get("LD_PRELOAD", "")),
         "device": device_name(device),
         **{f"{name}_version": installed(name) for name in packages},
         "commit": commit(),
     }
+
+
+def preloaded(libraries: str) -> list[str]:
+    """Names of what LD_PRELOAD lists, where spaces and colons separate."""
+    return [Path(one).name for one in re.split(r"[\s:]+", libraries) if one]
 
 
 def table(measured: Sequence[dict[str, Any]]) -> Table:

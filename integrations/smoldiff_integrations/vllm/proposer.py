@@ -22,12 +22,7 @@ from smoldiff_integrations.vllm.counters import Counters
 from smoldiff_integrations.vllm.cpu import mend_expansion
 from smoldiff_integrations.vllm.features import bytes_a_token
 from smoldiff_integrations.vllm.graphs import Graphs
-from smoldiff_integrations.vllm.head import (
-    head_folder,
-    load_head,
-    ready_head,
-    record_taps_alone,
-)
+from smoldiff_integrations.vllm.head import head_folder, load_head, ready_head, record_taps_alone
 from smoldiff_integrations.vllm.hooks import install, share_memory
 from smoldiff_integrations.vllm.options import read_options
 from smoldiff_integrations.vllm.schema import styles_of

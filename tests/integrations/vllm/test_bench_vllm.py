@@ -96,3 +96,9 @@ def test_half_of_both_are_asked_without_tools():
     ]
     asked = bench_vllm.requests_for("both", requests)
     assert ["tools" in one for one in asked] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("libraries", ["/lib/a.so.4 /lib/b.so", "/lib/a.so.4:/lib/b.so:"])
+def test_a_row_names_what_was_preloaded(libraries):
+    assert bench_vllm.preloaded(libraries) == ["a.so.4", "b.so"]
+    assert bench_vllm.preloaded("") == []
